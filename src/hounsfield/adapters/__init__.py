@@ -1,0 +1,1 @@
+"""The only places that know a disk, a database or a peer."""

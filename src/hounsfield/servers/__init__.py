@@ -1,0 +1,1 @@
+"""Each translates one protocol into calls of services."""

@@ -1,0 +1,1 @@
+"""The DIMSE server: an asyncio driver of the sans-IO upper layer."""

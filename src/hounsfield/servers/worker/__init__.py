@@ -1,0 +1,1 @@
+"""The worker role: runs jobs."""

@@ -1,0 +1,1 @@
+"""DIMSE messages (PS3.7): command sets, assembly from fragments, status codes."""

@@ -1,0 +1,1 @@
+"""The DICOM Upper Layer protocol (PS3.8), sans-IO."""

@@ -71,3 +71,9 @@ class UnreadableError(HounsfieldError):
     """Input that is not what it claims to be (not DICOM, truncated, past a limit)."""
 
     exit_code = 9
+
+
+class DatabaseUnavailableError(HounsfieldError):
+    """The database cannot be reached, is locked, or gave up a transaction: nothing of it is kept; try again."""
+
+    exit_code = 10

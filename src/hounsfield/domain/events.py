@@ -162,6 +162,13 @@ CATALOGUE: Mapping[str, EventType] = {
             reason="why they were held",
         ),
         _e(
+            "instance.dropped",
+            "A person gave up objects that were held in quarantine.",
+            objects="list of [SOP Instance UID, BLAKE3 hex]",
+            reason="why they were held",
+            why="why they were given up",
+        ),
+        _e(
             "instance.refused",
             "An object was refused; nothing of it is kept.",
             sop="SOP Instance UID, where readable",
@@ -227,7 +234,10 @@ CATALOGUE: Mapping[str, EventType] = {
             new="how many",
             identical="how many",
             conflicting="how many",
+            quarantined="how many",
             refused="how many",
+            skipped="how many files that are no objects",
+            complete="whether it went to its end",
             seconds="duration",
         ),
         _e(
@@ -284,6 +294,14 @@ CATALOGUE: Mapping[str, EventType] = {
             why="last error",
         ),
         _e("job.revived", "A job that was set aside was put back.", job="id", kind="kind"),
+        _e(
+            "job.discarded",
+            "A person gave a job up.",
+            job="id",
+            kind="kind",
+            error="last error",
+            why="why it was given up",
+        ),
         _e(
             "ledger.verified",
             "The ledger's chains were recomputed.",

@@ -41,5 +41,5 @@ def clean_ae_title(text: str) -> str:
 
 
 def is_ae_title(text: str) -> bool:
-    """Whether `text` is an AE title: 1 to 16 characters of the default repertoire, no backslash, not blank."""
+    """Whether `text` is an AE title: 1 to 16 characters, no backslash, not blank."""
     return _AE_TITLE.match(text) is not None and bool(text.strip(" "))

@@ -18,7 +18,7 @@ class Incoming:
     """One complete object on its way into the log, as the receiver hands it over.
 
     `meta` is preamble, "DICM" and file meta group; the data set is in `pieces` (memory) or, for a large
-    object, already in the file of `spill`. Exactly one of the two is set.
+    object, already in the file of `spill`, begun with the same `meta`. Exactly one of the two is set.
     """
 
     meta: Piece
@@ -44,12 +44,18 @@ class Spill(Protocol):
         """Append. Raises StorageFullError."""
         ...
 
+    def sync(self) -> None:
+        """What was written so far is durable when this returns, so that the round has nothing to wait for.
+        Raises StorageFullError."""
+        ...
+
     def header(self) -> Piece:
         """A read-only map of the data set received so far, for the header scan. Close with discard/keep."""
         ...
 
     def discard(self) -> None:
-        """Forget it: the file is removed."""
+        """Forget it: the file is removed. Does nothing once `IntakeLog.append` has taken it over; after an
+        append or sync that failed it is the caller's again."""
         ...
 
 
@@ -66,37 +72,80 @@ class Replayed:
     quarantine: str
 
 
-class IntakeLog(Protocol):
-    """One writer's append-only log. One thread calls `append`."""
+class Replay(Protocol):
+    """The whole records after the checkpoint, in order of the log. The counts are final once it has ended."""
 
-    def spill(self) -> Spill:
-        """A file for a large object. Any thread."""
+    @property
+    def segments(self) -> int:
+        """How many segments were read."""
+        ...
+
+    @property
+    def torn(self) -> int:
+        """Bytes of the torn tail that were cut off."""
+        ...
+
+    @property
+    def damaged(self) -> Sequence[Location]:
+        """Objects that are not whole although whole ones follow them: rounds never acknowledged that a power
+        cut tore or, where the index knows the location, kept bytes that have changed."""
+        ...
+
+    def __iter__(self) -> Iterator[Replayed]: ...
+    def __next__(self) -> Replayed: ...
+
+    def close(self) -> None:
+        """Stop early."""
+        ...
+
+
+class IntakeLog(Protocol):
+    """One writer's append-only log. One thread calls `append`, `sync`, `checkpoint` and `close`."""
+
+    def spill(self, meta: Piece) -> Spill:
+        """A file for a large object, beginning with `meta` so that it is a plain Part 10 file. Any thread."""
         ...
 
     def append(self, objects: Sequence[Incoming]) -> list[Location]:
         """Write all objects with one vectored append; nothing is durable before `sync`.
 
         Large objects keep their own file (renamed into its final place) and leave a record in the log.
-        Raises StorageFullError after undoing the whole round: none of it is then in the log.
+        Raises StorageFullError (disk full, read-only or failing) after undoing the whole round: none of it is
+        then in the log, and the log can be used on.
         """
         ...
 
     def sync(self) -> None:
-        """One fdatasync: all appended before are durable when this returns."""
+        """One fdatasync: all appended before are durable when this returns. Raises StorageFullError after
+        undoing everything appended since the last sync: none of that may be acknowledged."""
         ...
 
-    def close(self) -> None: ...
+    def checkpoint(self) -> None:
+        """Everything appended so far is in the database, and the database has been synced since (a
+        transaction with `synced=True` was committed after the last round's). Replay begins here from now on.
+        Cheap; the service calls it when idle, every few seconds under load, and before `close`, which then
+        costs the next start nothing. Segments only become removable behind it."""
+        ...
+
+    def close(self) -> None:
+        """Release the log. What was appended but is not behind a checkpoint will be replayed."""
+        ...
 
 
 class Blobs(Protocol):
     """Reads of what is kept, and the making and removing of packs and segments. Thread-safe."""
 
     def open_log(self, writer: str) -> IntakeLog:
-        """The log of `writer` (a dicom worker, an import run); locked against a second process."""
+        """The log of `writer` (a dicom worker, an import run); locked against a second process.
+
+        Raises ConflictError when it is open already, or holds records after its checkpoint that this process
+        has not replayed to the end: enter those first, then open it and call `checkpoint`.
+        """
         ...
 
-    def replay(self, writer: str) -> Iterator[Replayed]:
-        """The whole records of a log that is not open; cuts off a torn tail. May be stopped and repeated."""
+    def replay(self, writer: str) -> Replay:
+        """The whole records after the checkpoint of a log that is not open; cuts off a torn tail. May be
+        stopped and repeated. After a clean close it is empty at no cost. Raises ConflictError while open."""
         ...
 
     def writers(self) -> list[str]:
@@ -119,8 +168,10 @@ class Blobs(Protocol):
         """Every blob that is there, with its length: for `doctor`, pixels against index."""
         ...
 
-    def remove(self, key: str) -> None:
-        """Remove a blob that the index no longer names. A log segment may be used again later."""
+    def remove(self, key: str) -> bool:
+        """Remove a blob that the index no longer names; one that is not there is no error. A log segment may
+        be used again later. False: it has to stay for now (a segment that replay may still need; try again
+        after the next checkpoint) and its row with it. Raises RefusedError for a file indexed in place."""
         ...
 
     def free_bytes(self) -> int:
@@ -130,7 +181,8 @@ class Blobs(Protocol):
 
 class PackWriter(Protocol):
     def add(self, name: str, pieces: Iterator[Piece], length: int) -> int:
-        """Append a member; returns the offset of its first byte within the pack."""
+        """Append a member; returns the offset of its first byte within the pack. The pieces of a member up to
+        1 MiB are gathered, so they must stay valid together."""
         ...
 
     def finish(self) -> tuple[str, int]:

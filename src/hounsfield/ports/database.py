@@ -33,7 +33,8 @@ class Database(Protocol):
         """A writing transaction: commits at the end of the block, rolls back on an exception.
 
         `synced=False` is for store rounds alone, whose durability is the intake log's: the commit is atomic
-        and visible, but may be lost in a power cut, after which replay enters it again.
+        and visible, but may be lost in a power cut, after which replay enters it again. A synced commit also
+        makes the unsynced ones of this `Database` before it durable, even if it wrote nothing itself.
         On SQLite it takes the write lock at its beginning (BEGIN IMMEDIATE).
         """
         ...

@@ -79,8 +79,8 @@ class Index(Protocol):
         ...
 
     def kept(self, pairs: Sequence[tuple[str, str]]) -> list[str]:
-        """For storage commitment: for each (SOP class UID, SOP instance UID) '' if it is kept, 'class' if kept
-        with another SOP class, 'missing' otherwise."""
+        """For storage commitment: for each (SOP class UID, SOP instance UID) '' if it is kept, 'class' if
+        kept with another SOP class, 'missing' otherwise."""
         ...
 
     def quarantine(self, *, device: str = "", reason: str = "", study: str = "") -> Iterator[Held]: ...

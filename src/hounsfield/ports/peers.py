@@ -73,8 +73,8 @@ class Peers(Protocol):
         cancelled: Callable[[], bool] = lambda: False,
         originator: tuple[str, int] | None = None,
     ) -> None:
-        """C-STORE each instance: as stored where the peer takes it, else losslessly transcoded, else reported as
-        failed while the rest goes on. `originator` is Move Originator AE title and message id."""
+        """C-STORE each instance: as stored where the peer takes it, else losslessly transcoded, else reported
+        as failed while the rest goes on. `originator` is Move Originator AE title and message id."""
         ...
 
     async def report_commitment(

@@ -1,0 +1,48 @@
+"""C-STORE requests of ours over an association: what `services.sending` sends through."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from hounsfield.net.association import Association, Buffer
+from hounsfield.wire.dimse.messages import c_store_rq
+
+
+class AssociationChannel:
+    """A `StoreChannel` over one association. `seconds`: how long an answer may take."""
+
+    def __init__(self, association: Association, seconds: float) -> None:
+        self.association = association
+        self.seconds = seconds
+
+    def syntaxes(self, sop_class_uid: str) -> Sequence[tuple[int, str]]:
+        return [(c.id, c.transfer_syntax) for c in self.association.usable(sop_class_uid)]
+
+    async def store(
+        self,
+        context_id: int,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        pieces: AsyncIterator[Buffer],
+        originator: tuple[str, int] | None,
+    ) -> tuple[int, str, int]:
+        """One C-STORE: status, Error Comment, bytes sent. Raises ConnectionError, TimeoutError."""
+        association = self.association
+        message_id = association.new_message_id()
+        queue = association.expect(message_id)
+        try:
+            command = c_store_rq(
+                message_id,
+                sop_class_uid,
+                sop_instance_uid,
+                move_originator_ae=originator[0] if originator else "",
+                move_originator_id=originator[1] if originator else None,
+            )
+            sent = await association.send_stream(context_id, command, pieces)
+            response = (await association.answer(queue, self.seconds)).command
+            return response.status, response.error_comment, sent
+        except TimeoutError as error:
+            association.abort(f"no answer to C-STORE within {self.seconds:g} s")
+            raise ConnectionError(association.why_ended) from error
+        finally:
+            association.forget(message_id)

@@ -132,12 +132,14 @@ CATALOGUE: Mapping[str, EventType] = {
             "Objects were kept and acknowledged.",
             objects="list of [SOP Instance UID, SOP Class UID, BLAKE3 hex, bytes]",
             source="dimse, import, ...",
+            handed_over="true where pydicom had to read the header, which the fast scan could not",
         ),
         _e(
             "instance.duplicate",
             "Objects that are kept already came again, identical: acknowledged, not kept twice.",
             objects="list of SOP Instance UIDs",
             source="dimse, import, ...",
+            handed_over="true where pydicom had to read the header, which the fast scan could not",
         ),
         _e(
             "instance.conflict",

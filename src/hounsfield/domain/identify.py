@@ -54,6 +54,7 @@ def identify(
     *,
     sop_class_uid: str = "",
     sop_instance_uid: str = "",
+    handed_over: bool = False,
 ) -> ObjectKeys | Refusal:
     """Keys from a header (`values`: tag -> text; `request`: of the first Request Attributes item).
 
@@ -127,6 +128,7 @@ def identify(
             text(0x00080023),
             text(0x00080033),
         ),
+        handed_over,
     )
 
 

@@ -72,6 +72,8 @@ class ObjectKeys:
     study: Study
     series: Series
     instance: Instance
+    #: Whether the fast header scan could not read it and pydicom had to.
+    handed_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)

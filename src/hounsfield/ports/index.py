@@ -58,7 +58,9 @@ class Index(Protocol):
 
     def search(self, query: Query) -> Iterator[Mapping[str, str]]:
         """Rows of keyword -> value (`domain.attributes`), streamed. Only current objects are found.
-        Order: patient name, study date descending, series number, instance number."""
+        The same query has the same order each time: by what is looked for where that is a patient's name,
+        birth date or the start of an identifier, else newest study first; then by series and instance
+        number."""
         ...
 
     def instances(

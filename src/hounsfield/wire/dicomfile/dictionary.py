@@ -56,6 +56,8 @@ def _looked_up(tag: int, creator: str) -> str:
             if 0x0010 <= element <= 0x00FF:
                 return "LO"
             return str(private_dictionary_VR(tag, creator)) if creator else "UN"
+        if tag >> 16 == 0xFFFE:  # items and delimiters have none
+            return "UN"
         return str(dictionary_VR(tag))
     except KeyError:
         return "UL" if element == 0 else "UN"

@@ -23,7 +23,7 @@ from hounsfield.wire.dicomfile.request_attributes import (
 from hounsfield.wire.dicomfile.skipping import OddError
 
 MAX_READ: Final = 1 << 22
-MAX_READS: Final = 200_000
+MAX_READS: Final = 100_000
 MAX_BYTES: Final = 1 << 26
 
 

@@ -96,6 +96,8 @@ class _Writer:
             if tag == ITEM_END and undefined:
                 position = body
                 break
+            if tag >> 16 == 0xFFFE:
+                raise OddError
             self._step(position)
             if vr is None or length == UNDEFINED or (vr == "UN" and length < 0xFFFF):
                 vr = self._vr(tag, vr, length, body, creators)

@@ -273,12 +273,19 @@ def _encode_run(run: str, characters: CharacterSet) -> bytes:
 def _encode_characters(text: str, characters: CharacterSet) -> bytes:
     """Character by character; '?' for what no set has."""
     parts: list[bytes] = []
+    first_active = True  # whether the upper half is that of Value 1
     for character in text:
         encoded = _encode_first(character, characters)
-        for codec in characters.others if encoded is None else ():
-            encoded = _encode_extension(character, codec, characters)
-            if encoded is not None:
-                break
+        if encoded is not None:
+            if not first_active and not character.isascii():
+                encoded = _ESCAPE_OF.get(characters.first, b"") + encoded
+                first_active = True
+        else:
+            for codec in characters.others:
+                encoded = _encode_extension(character, codec, characters)
+                if encoded is not None:
+                    first_active = first_active and codec in _JAPANESE
+                    break
         parts.append(b"?" if encoded is None else encoded)
     return b"".join(parts)
 

@@ -1,0 +1,46 @@
+"""Run the benchmarks: `python -m bench` for all of them, or `python -m bench NAME ...` for some.
+
+Each prints its table, and puts it in .bench/results.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+
+from bench.peers import KEEP, ROOT, WORK, sweep
+
+# name -> module and its arguments; each runs in a process of its own
+PARTS: dict[str, tuple[str, ...]] = {
+    "receive": ("bench.receive",),
+    "stock-storescu": ("bench.receive", "--stock-storescu"),
+    "packing": ("bench.receive_while_packing",),
+    "giveback": ("bench.giveback",),
+    "bytes": ("bench.bytes_per_instance",),
+    "large": ("bench.large",),
+    "find": ("bench.find",),
+    "index": ("bench.receive_over_index",),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*PARTS, []], metavar="NAME", help=", ".join(PARTS))
+    failed = []
+    environment = os.environ | {KEEP: "1", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+    for name in parser.parse_args().names or PARTS:
+        module, *arguments = PARTS[name]
+        command = [sys.executable, "-m", module, *arguments]
+        if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode:
+            failed.append(name)
+    sweep()
+    print(f"Results: {WORK / 'results.md'}")
+    if failed:
+        print(f"Failed: {', '.join(failed)}")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,360 @@
+"""The composition root: the only file that knows everyone. `hounsfield` begins here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import uvloop
+
+import hounsfield
+from hounsfield.adapters.blobs_disk import DiskBlobs
+from hounsfield.adapters.peers_dimse import DimsePeers, PeerSettings
+from hounsfield.adapters.sql.database import open_database
+from hounsfield.cli.app import app
+from hounsfield.cli.importing import bar
+from hounsfield.cli.output import Output
+from hounsfield.cli.welcome import welcome
+from hounsfield.domain.errors import ConfigurationError, ConflictError, NotFoundError, UnreadableError
+from hounsfield.domain.events import Event
+from hounsfield.domain.study import StoredInstance
+from hounsfield.ports.blobs import IntakeLog, Piece
+from hounsfield.ports.clock import SystemClock
+from hounsfield.ports.database import Database
+from hounsfield.servers import program_log
+from hounsfield.servers.dicom.server import DicomServer, Services
+from hounsfield.servers.sockets import bind
+from hounsfield.servers.supervisor import Role, Supervised, Supervisor
+from hounsfield.servers.worker import Lane, Periodic, Worker, tell_of_dead
+from hounsfield.services.accounts import first_admin
+from hounsfield.services.archive import Archive
+from hounsfield.services.commitment import REPORT_COMMITMENT, Reporter
+from hounsfield.services.devices import DeviceBook
+from hounsfield.services.importing import Import
+from hounsfield.services.packing import Packer
+from hounsfield.services.reading import Reader
+from hounsfield.services.recorder import Recorder
+from hounsfield.services.recovery import recover
+from hounsfield.services.releasing import RELEASE_QUARANTINE, Releaser
+from hounsfield.services.rounds import PACK_SERIES, Rounds
+from hounsfield.services.running import noted
+from hounsfield.services.store import Store
+from hounsfield.services.sweeping import sweep
+from hounsfield.settings import Settings
+
+MIB = 1 << 20
+#: Seconds that a log may still be held by a process that is going away.
+LOG_WAIT = 10.0
+#: Seconds between two looks for blobs that nothing names any more.
+SWEEP_SECONDS = 30.0
+#: Seconds between two looks for jobs that killed their process, and so nobody told of.
+DEAD_SECONDS = 60.0
+#: Seconds that a role gets when its supervisor is gone: what it acknowledged is durable already.
+ORPHAN_SECONDS = 2.0
+
+
+class AsStored:
+    """The transcoder until there is one: every object goes as it is stored."""
+
+    def targets(self, transfer_syntax_uid: str) -> tuple[str, ...]:
+        return ()
+
+    def convert(self, data_set: bytes, transfer_syntax_uid: str, target: str) -> bytes:
+        raise UnreadableError(f"{transfer_syntax_uid} is not converted", "Let the peer take it as stored")
+
+
+class Program:
+    """The wiring of `cli.wiring.Wiring`."""
+
+    # Archives ------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def open(self, settings: Settings, *, make: bool = False, writer: str = "cli") -> Iterator[Archive]:
+        """An archive. Its database is brought to this release's schema."""
+        if not make and not settings.database and not (settings.data / "hounsfield.sqlite").exists():
+            raise NotFoundError(
+                f"There is no archive in {settings.data}",
+                "Start one with `hounsfield serve`, or name another folder with --data",
+            )
+        make_data_folder(settings.data)
+        clock = SystemClock()
+        with ExitStack() as stack:
+            database = open_database(settings.database_url, ledger_writer(settings, writer), clock)
+            stack.callback(database.close)
+            database.migrate()
+            blobs = DiskBlobs(
+                settings.data,
+                segment_size=settings.segment_size * MIB,
+                spare_segments=settings.spare_segments,
+                min_free_bytes=settings.min_free * MIB,
+            )
+            stack.callback(blobs.close)
+            peers = make_peers(settings, Reader(database, blobs))
+            yield Archive(settings, database, blobs, clock, peers)
+
+    @contextmanager
+    def store(self, archive: Archive, purpose: str) -> Iterator[Store]:
+        settings = archive.settings
+        log = open_log(archive, purpose)
+        try:
+            rounds = Rounds(
+                log,
+                archive.database,
+                archive.clock,
+                writer=purpose,
+                settle=settings.settle_seconds,
+            )
+            store = Store(
+                rounds,
+                archive.clock,
+                large=settings.large_object * MIB,
+                budget=settings.memory_budget * MIB,
+            )
+            try:
+                yield store
+            finally:
+                store.close()
+        finally:
+            log.close()
+
+    def peers(
+        self, settings: Settings, archive: Archive | None = None, store: Store | None = None
+    ) -> DimsePeers:
+        reader = Reader(archive.database, archive.blobs) if archive is not None else None
+        return make_peers(settings, reader, store)
+
+    # Roles ---------------------------------------------------------------------------------------------
+
+    def run_dicom(self, settings: Settings, name: str) -> None:
+        if not settings.dicom_port and not settings.tls:
+            raise ConfigurationError("There is no port to listen on", "Set dicom_port, or a certificate")
+        program_log.configure(settings.log_level, settings.log_format)
+        supervised = Supervised(orphaned)
+        with ExitStack() as stack:
+            archive = stack.enter_context(self.open(settings, make=True, writer=name))
+            # its chain of the ledger is another than that of the store rounds: neither waits for the other
+            beside = open_database(
+                settings.database_url, ledger_writer(settings, f"{name}-steps"), archive.clock
+            )
+            stack.callback(beside.close)
+            recorder = Recorder(beside)
+            stack.callback(recorder.close)
+            store = stack.enter_context(self.store(archive, name))
+            book = DeviceBook(beside, archive.clock, settings.unknown_devices, settings.loopback)
+            services = Services(
+                settings=settings,
+                clock=archive.clock,
+                store=store,
+                devices=book,
+                recorder=recorder,
+                database=beside,
+                blobs=archive.blobs,
+                peers=archive.peers,
+                transcoder=AsStored(),
+            )
+            stack.enter_context(in_the_ledger(archive, "dicom", name))
+            uvloop.run(serve_dicom(services, supervised, name))
+
+    def run_worker(self, settings: Settings, name: str) -> None:
+        program_log.configure(settings.log_level, settings.log_format)
+        supervised = Supervised(orphaned)
+        with self.open(settings, make=True, writer=name) as archive:
+            worker = make_worker(archive, f"{socket.gethostname()}:{name}:{os.getpid()}")
+            with in_the_ledger(archive, "worker", name), noted(settings.data, name, "", []):
+                supervised.ready()
+                worker.run(settings.shutdown_seconds)
+
+    def serve(self, settings: Settings, config: Path | None, *, demo: bool) -> None:
+        """First what only one process may do, then the roles."""
+        program_log.configure(settings.log_level, settings.log_format)
+        out = Output(as_json=False)
+        check_ports(settings)
+        with self.open(settings, make=True, writer="serve") as archive:
+            recover(archive.database, archive.blobs, archive.clock, settle=settings.settle_seconds)
+            password = first_admin(
+                archive.database, archive.clock, settings.admin_password.get_secret_value()
+            )
+            if demo:
+                self._bring_in_demo(archive, out)
+        names = [f"dicom-{number + 1}" for number in range(settings.dicom_workers)]
+        program = [sys.executable, "-m", "hounsfield.main"]
+        roles = [Role(name, [*program, "dicom", "--name", name]) for name in names]
+        roles.append(Role("worker-1", [*program, "worker", "--name", "worker-1"]))
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("HOUNSFIELD_")}
+        supervisor = Supervisor(
+            roles, environment | settings.environment(), shutdown=settings.shutdown_seconds
+        )
+        told = welcome(settings, password, demo=demo)
+        code = asyncio.run(supervisor.run(lambda: out.say(told)))
+        if code:
+            raise SystemExit(code)
+
+    def _bring_in_demo(self, archive: Archive, out: Output) -> None:
+        """Once: what is deleted or changed afterwards stays so."""
+        from hounsfield.hospital.demo import SOURCE, bring_in_synthetic, real_files  # slow to import
+
+        with archive.database.read() as tx:
+            if tx.settings.get("demo") is not None:
+                return
+        out.say("Bringing in the demo studies; this happens once.")
+        folder = real_files()
+        with self.store(archive, "import") as store, bar(out.errors, [folder]) as progress:
+            run = Import(
+                store,
+                archive.database,
+                archive.clock,
+                state=archive.settings.data / "imports",
+                progress=progress,
+                source=SOURCE,
+            )
+            report = run.run([folder])
+            out.say(f"{report.new} objects of pydicom's test files are in; making the synthetic studies.")
+            with out.errors.status("Making a CT chest and an MR head with priors") as status:
+                new = bring_in_synthetic(
+                    store, report.run, lambda done: status.update(f"{done} synthetic objects are in")
+                )
+        out.say(f"{new} synthetic objects are in.")
+        with archive.database.write() as tx:
+            tx.settings.set("demo", {"at": archive.clock.now(), "objects": report.new + new})
+
+
+async def serve_dicom(services: Services, supervised: Supervised, name: str) -> None:
+    """Listen until SIGTERM or SIGINT, then stop in good order."""
+    settings = services.settings
+    shared = settings.dicom_workers > 1
+    plain = bind(settings.host, settings.dicom_port, shared=shared) if settings.dicom_port else []
+    secure = bind(settings.host, settings.dicom_tls_port, shared=shared) if settings.tls else []
+    ports = [settings.dicom_port] * bool(plain) + [settings.dicom_tls_port] * bool(secure)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stopping.set)
+    if not supervised.attached:
+        loop.add_signal_handler(signal.SIGINT, stopping.set)
+    server = DicomServer(services)
+    await server.listen(plain, secure)
+    with noted(settings.data, name, settings.host, ports):
+        supervised.ready()
+        await stopping.wait()
+        await server.stop()
+
+
+def make_worker(archive: Archive, owner: str) -> Worker:
+    """Every job that there is, and what is done every so often."""
+    database, blobs, clock = archive.database, archive.blobs, archive.clock
+    settle = float(archive.settings.settle_seconds)
+    handlers = {
+        PACK_SERIES: Packer(database, blobs, clock, settle=settle).handle,
+        RELEASE_QUARANTINE: Releaser(database, clock, settle=settle).handle,
+        REPORT_COMMITMENT: Reporter(database, blobs, clock, archive.peers).handle,
+    }
+    lanes = [
+        Lane("packing", (PACK_SERIES,)),
+        Lane("decisions", (RELEASE_QUARANTINE,)),
+        Lane("commitment", (REPORT_COMMITMENT,), threads=2),
+    ]
+    periodic = [
+        Periodic("sweep", SWEEP_SECONDS, lambda lease: sweep(database, blobs, lease)),
+        Periodic("dead", DEAD_SECONDS, lambda _: tell_of_dead(database, clock)),
+    ]
+    return Worker(database, clock, handlers, owner=owner, lanes=lanes, periodic=periodic)
+
+
+def make_peers(settings: Settings, reader: Reader | None, store: Store | None = None) -> DimsePeers:
+    """`reader` for what we send, `store` for what our own C-GET brings."""
+
+    async def open_data_set(instance: StoredInstance) -> AsyncIterator[Piece]:
+        assert reader is not None, "sending needs an archive"
+        chunks = reader.data_set_chunks(instance)
+        while (piece := await asyncio.to_thread(next, chunks, None)) is not None:
+            yield piece
+
+    peer_settings = PeerSettings(settings.ae_title, tls=client_tls(settings))
+    return DimsePeers(peer_settings, open_data_set, AsStored(), store)
+
+
+def client_tls(settings: Settings) -> ssl.SSLContext | None:
+    """TLS towards peers. Those of our own authorities are known by them, since devices are called by
+    address and their certificates seldom name one; without, the system's authorities and names count."""
+    context = ssl.create_default_context(cafile=settings.tls_client_ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = settings.tls_client_ca is None
+    if settings.tls_certificate is not None:
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+    return context
+
+
+def open_log(archive: Archive, writer: str) -> IntakeLog:
+    """The log of `writer`, after what it holds beyond its checkpoint was entered into the index."""
+    end = time.monotonic() + LOG_WAIT
+    while True:
+        recover(archive.database, archive.blobs, archive.clock, settle=archive.settings.settle_seconds)
+        try:
+            return archive.blobs.open_log(writer)
+        except ConflictError:  # held by one that replays it, or is on its way out
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+
+
+def ledger_writer(settings: Settings, name: str) -> str:
+    """Which chain of the ledger: where machines share a database, each has its own."""
+    return f"{socket.gethostname()}:{name}" if settings.database.startswith("postgresql") else name
+
+
+@contextmanager
+def in_the_ledger(archive: Archive, role: str, name: str) -> Iterator[None]:
+    """server.started and, after a good end, server.stopped."""
+    started: dict[str, object] = {
+        "role": role,
+        "version": hounsfield.__version__,
+        "settings": archive.settings.public() | {"name": name},
+    }
+    write_event(archive.database, Event("server.started", archive.clock.now(), payload=started))
+    yield
+    write_event(archive.database, Event("server.stopped", archive.clock.now(), payload={"role": role}))
+
+
+def write_event(database: Database, event: Event) -> None:
+    with database.write() as tx:
+        tx.ledger.append([event])
+
+
+def make_data_folder(data: Path) -> None:
+    """For us alone: it holds patient data."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The data folder {data} cannot be made: {error.strerror}", "Name another one with --data"
+        ) from error
+
+
+def check_ports(settings: Settings) -> None:
+    """Fail here, with one sentence, and not in every role. Raises ConfigurationError."""
+    for port in (settings.dicom_port, settings.dicom_tls_port if settings.tls else 0):
+        for sock in bind(settings.host, port, shared=False) if port else []:
+            sock.close()
+
+
+def orphaned() -> None:
+    """The supervisor is gone: stop, so that the next one finds ports and logs free."""
+    threading.Timer(ORPHAN_SECONDS, os._exit, (1,)).start()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main() -> None:
+    program_log.keep_values_out()
+    app(obj=Program())
+
+
+if __name__ == "__main__":
+    main()

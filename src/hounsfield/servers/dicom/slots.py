@@ -1,0 +1,98 @@
+"""Places for connections: so many, and such, that idle or hostile ones never keep a real device out.
+
+Three bounds: connections that have not asked for an association yet (few for each address, the oldest
+goes when all places are taken), associations overall, and associations of each device. When all places
+for associations are taken, one that has been silent for long gives way to the newcomer.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+#: An association that has moved nothing for this many seconds may have to give way.
+SILENT_SECONDS = 15.0
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One connection's place. `drop(why)` ends the connection."""
+
+    address: str
+    drop: Callable[[str], None]
+    #: Monotonic seconds of the last completed message (bytes alone do not count: they may trickle).
+    active: Callable[[], float]
+    device: str = ""
+    busy: Callable[[], bool] = field(default=lambda: False)
+
+
+class Slots:
+    """The places of one process."""
+
+    def __init__(
+        self,
+        associations: int,
+        per_device: int,
+        pending: int,
+        pending_per_address: int,
+        now: Callable[[], float],
+    ) -> None:
+        self.associations = associations
+        self.per_device = per_device
+        self.pending = pending
+        self.pending_per_address = pending_per_address
+        self._now = now
+        self._pending: dict[Slot, None] = {}  # in order of arrival
+        self._associated: dict[Slot, None] = {}
+
+    def connected(self, slot: Slot) -> None:
+        """A connection came. One that is pending longer may have to go."""
+        self._pending[slot] = None
+        if not _is_loopback(slot.address):
+            same = [s for s in self._pending if s.address == slot.address]
+            if len(same) > self.pending_per_address:
+                self._drop(same[0], "too many connections of this address ask for no association")
+        if len(self._pending) > self.pending:
+            self._drop(next(iter(self._pending)), "too many connections ask for no association")
+
+    def associate(self, slot: Slot, device: str, limit: int) -> str:
+        """Move a connection to the associations. Returns '' or why there is no place."""
+        limit = limit or self.per_device
+        of_device = [s for s in self._associated if s.device == device]
+        if len(of_device) >= limit and not self._evict(of_device):
+            return f"{device} has {limit} associations already"
+        if len(self._associated) >= self.associations and not self._evict(list(self._associated)):
+            return f"all {self.associations} places for associations are taken"
+        self._pending.pop(slot, None)
+        slot.device = device
+        self._associated[slot] = None
+        return ""
+
+    def gone(self, slot: Slot) -> None:
+        self._pending.pop(slot, None)
+        self._associated.pop(slot, None)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Pending connections, associations."""
+        return len(self._pending), len(self._associated)
+
+    def _evict(self, among: list[Slot]) -> bool:
+        now = self._now()
+        silent = [(s.active(), s) for s in among if not s.busy() and now - s.active() > SILENT_SECONDS]
+        if not silent:
+            return False
+        self._drop(min(silent, key=lambda pair: pair[0])[1], "silent, and its place was needed")
+        return True
+
+    def _drop(self, slot: Slot, why: str) -> None:
+        self.gone(slot)
+        slot.drop(why)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False

@@ -100,7 +100,7 @@ class Replay(Protocol):
 
 
 class IntakeLog(Protocol):
-    """One writer's append-only log. One thread calls `append`, `sync`, `checkpoint` and `close`."""
+    """One writer's append-only log. `append`, `sync`, `checkpoint` and `close` are called one at a time."""
 
     def spill(self, meta: Piece) -> Spill:
         """A file for a large object, beginning with `meta` so that it is a plain Part 10 file. Any thread."""

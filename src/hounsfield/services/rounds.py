@@ -5,6 +5,7 @@ One thread of the process takes all objects finished since its last round, over 
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections import OrderedDict
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from hounsfield.domain.errors import HounsfieldError, StorageFullError
+from hounsfield.domain.errors import DatabaseUnavailableError, HounsfieldError, StorageFullError
 from hounsfield.domain.events import Event, Subjects
 from hounsfield.domain.stored import Arrival, Outcome, QuarantineReason
 from hounsfield.domain.study import Location, ObjectKeys
@@ -21,6 +22,8 @@ from hounsfield.ports.clock import Clock
 from hounsfield.ports.database import Database, Transaction
 from hounsfield.ports.index import Entered
 from hounsfield.ports.jobs import NewJob
+
+log = logging.getLogger(__name__)
 
 #: C-STORE statuses (PS3.4 B.2.3) that a round itself gives.
 SUCCESS = 0x0000
@@ -59,6 +62,8 @@ class Pending:
     taken: int  # bytes of the memory budget, given back by `give` when the round is over
     give: Callable[[int], None] | None = None
     future: Future[Result] = field(default_factory=Future)
+    #: Where the log has it, durably: a round that is tried again does not write it again.
+    logged: Location | None = None
 
     @property
     def content_hash(self) -> bytes:
@@ -66,6 +71,43 @@ class Pending:
             return self.incoming.content_hash
         assert self.arrival is not None
         return self.arrival.content_hash
+
+
+class Syncer:
+    """Syncs the log on a thread of its own, while the round's transaction is being filled."""
+
+    def __init__(self, log: IntakeLog) -> None:
+        self._log = log
+        self._asked: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        self._running = False
+        self._thread = threading.Thread(target=self._run, name="sync", daemon=True)
+        self._thread.start()
+
+    def begin(self) -> None:
+        self._running = True
+        self._asked.put(True)
+
+    def wait(self) -> None:
+        """Until the sync that was begun is over; at once where none is. Raises what it failed with."""
+        if self._running:
+            error = self._answers.get()
+            self._running = False
+            if error is not None:
+                raise error
+
+    def close(self) -> None:
+        self._asked.put(False)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while self._asked.get():
+            try:
+                self._log.sync()
+            except BaseException as error:  # raised again by wait()
+                self._answers.put(error)
+            else:
+                self._answers.put(None)
 
 
 class Rounds:
@@ -93,6 +135,7 @@ class Rounds:
         self._enqueued: OrderedDict[str, int] = OrderedDict()  # series UID -> when its pack job was made
         self._last_checkpoint = clock.monotonic()
         self._dirty = False
+        self._syncer = Syncer(log)
         self._thread = threading.Thread(target=self._run, name="rounds", daemon=True)
         if start:
             self._thread.start()
@@ -112,7 +155,11 @@ class Rounds:
             batch, going = self._take()
             if batch:
                 self.round(batch)
-            self._checkpoint(force=not going)
+            try:
+                self._checkpoint(force=not going)
+            except HounsfieldError as error:  # replay then begins further back, and the next one may succeed
+                log.warning("the checkpoint of the intake log did not move", extra={"why": error.what})
+        self._syncer.close()
 
     def _take(self) -> tuple[list[Pending], bool]:
         batch: list[Pending] = []
@@ -135,7 +182,7 @@ class Rounds:
         """One round. Every future is resolved when it returns."""
         try:
             results = self._commit(batch, self._log(batch))
-        except StorageFullError as error:
+        except (StorageFullError, DatabaseUnavailableError) as error:
             self._fail(batch, error)
             return
         except Exception as error:
@@ -150,56 +197,52 @@ class Rounds:
             pending.future.set_result(result)
 
     def _log(self, batch: Sequence[Pending]) -> list[Arrival]:
-        """Append and sync what is not kept already; the arrivals of the whole batch, in order."""
+        """Append what is not kept already, and begin to sync it; the arrivals of the batch, in order."""
         with self.database.read() as tx:
             known = tx.index.known_hashes([p.keys.instance.sop_instance_uid for p in batch])
-        fresh: list[Incoming] = []
-        for pending in batch:
-            if pending.incoming is not None:
-                uid = pending.keys.instance.sop_instance_uid
-                if pending.content_hash in known.get(uid, ()):
-                    if pending.incoming.spill is not None:
-                        pending.incoming.spill.discard()
-                else:
-                    fresh.append(pending.incoming)
-        locations = iter(self._append(fresh))
-        arrivals = []
+        fresh: list[Pending] = []
         for pending in batch:
             incoming = pending.incoming
-            if incoming is None:
-                assert pending.arrival is not None
-                arrivals.append(pending.arrival)
+            if incoming is None or pending.logged is not None:
                 continue
-            kept = incoming.content_hash in known.get(pending.keys.instance.sop_instance_uid, ())
-            arrivals.append(
-                Arrival(
-                    pending.keys,
-                    incoming.transfer_syntax_uid,
-                    incoming.content_hash,
-                    NOWHERE if kept else next(locations),
-                    incoming.origin,
-                    incoming.at,
-                    QuarantineReason(incoming.quarantine) if incoming.quarantine else None,
-                )
-            )
-        return arrivals
+            if incoming.content_hash in known.get(pending.keys.instance.sop_instance_uid, ()):
+                pending.logged = NOWHERE
+                if incoming.spill is not None:
+                    incoming.spill.discard()
+            else:
+                fresh.append(pending)
+        if fresh:
+            locations = self.log.append([p.incoming for p in fresh if p.incoming is not None])
+            for pending, location in zip(fresh, locations, strict=True):
+                pending.logged = location
+            self._syncer.begin()
+        return [_arrival(pending) for pending in batch]
 
-    def _append(self, fresh: Sequence[Incoming]) -> list[Location]:
-        if not fresh:
-            return []
-        locations = self.log.append(fresh)
-        self.log.sync()
-        return locations
+    def _await_sync(self, batch: Sequence[Pending]) -> None:
+        """Raises StorageFullError when the batch could not be made durable: the log has then undone it."""
+        try:
+            self._syncer.wait()
+        except BaseException:
+            for pending in batch:
+                pending.logged = None
+            raise
 
     def _commit(self, batch: Sequence[Pending], arrivals: Sequence[Arrival]) -> list[Result]:
+        """Enter the batch while its bytes are being synced; commit once they are."""
+        try:
+            return self._entered(batch, arrivals)
+        finally:
+            self._await_sync(batch)  # at once where it was waited for; else before anything is tried again
+
+    def _entered(self, batch: Sequence[Pending], arrivals: Sequence[Arrival]) -> list[Result]:
         with self.database.write(synced=False) as tx:
             entered = tx.index.enter(arrivals)
             for arrival, result in zip(arrivals, entered, strict=True):
                 if arrival.location is NOWHERE and result.outcome is not Outcome.DUPLICATE:
-                    # deleted by another process since we looked: the next try appends it
-                    raise HounsfieldError("an object that was kept is gone", "It is stored again.")
+                    raise HounsfieldError("an object that was kept was deleted just now", "Send it again")
             record(tx, arrivals, entered, self.clock.now())
             self._enqueue_packing(tx, arrivals, entered)
+            self._await_sync(batch)
         self._dirty = True
         return [_result(a, e) for a, e in zip(arrivals, entered, strict=True)]
 
@@ -293,6 +336,23 @@ def record(tx: Transaction, arrivals: Sequence[Arrival], entered: Sequence[Enter
             details["reason"] = result.reason
             events.append(Event("instance.quarantined", now, subjects, actor, payload=details))
     tx.ledger.append(events)
+
+
+def _arrival(pending: Pending) -> Arrival:
+    incoming = pending.incoming
+    if incoming is None:
+        assert pending.arrival is not None
+        return pending.arrival
+    assert pending.logged is not None
+    return Arrival(
+        pending.keys,
+        incoming.transfer_syntax_uid,
+        incoming.content_hash,
+        pending.logged,
+        incoming.origin,
+        incoming.at,
+        QuarantineReason(incoming.quarantine) if incoming.quarantine else None,
+    )
 
 
 def _subjects(arrival: Arrival) -> Subjects:

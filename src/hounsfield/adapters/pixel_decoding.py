@@ -1,0 +1,221 @@
+"""Compressed frames to native pixel cells (PS3.5 section 8), through imagecodecs and pylibjpeg-rle.
+
+Runs in the process of `pixel_process` alone: what the decoders do with hostile streams stays there.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import imagecodecs
+import numpy as np
+import rle
+
+from hounsfield.adapters.pixel_streams import StreamHead, codestream, jpeg_2000_head, jpeg_head
+from hounsfield.domain.errors import UnreadableError
+
+_JPEG: Final = "1.2.840.10008.1.2.4."
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """The Image Pixel attributes of one data set (PS3.3 C.7.6.3)."""
+
+    rows: int
+    columns: int
+    samples: int
+    allocated: int
+    stored: int
+    high: int
+    signed: bool
+    frames: int
+    photometric: str
+    planar: int = 0
+
+    @property
+    def frame_length(self) -> int:
+        """Bytes of one native frame that is not subsampled."""
+        return self.rows * self.columns * self.samples * (self.allocated // 8)
+
+
+#: Of one frame: the stream and the image as declared -> the native cells, colour by pixel, little endian.
+Decode = Callable[[bytes, Image], bytes]
+
+
+def as_decoded(image: Image, syntax: str, first: bytes) -> Image:
+    """The attributes that the native form has, judged by the declared ones and the first frame.
+
+    Colour that JPEG or JPEG 2000 transformed becomes RGB; JPEG-LS, lossless JPEG and RLE keep theirs. Raises
+    UnreadableError for what cannot be decoded without doubt.
+    """
+    if image.samples not in (1, 3) or image.allocated not in (8, 16, 32, 64):
+        raise UnreadableError(f"pixels of {image.samples} samples of {image.allocated} bits are not decoded")
+    if syntax in VERBATIM:
+        return image
+    photometric = image.photometric
+    head = _head(syntax, first)
+    if image.samples > 1 and head is not None:
+        photometric = _colour(image, syntax, head)
+    if photometric == "YBR_FULL_422":  # nothing is subsampled any more
+        photometric = "YBR_FULL"
+    image = replace(image, photometric=photometric, planar=0)
+    if head is not None and head.precision > image.allocated:
+        allocated = 16 if head.precision <= 16 else 32
+        image = replace(image, allocated=allocated, stored=head.precision, high=head.precision - 1)
+    return image
+
+
+def _head(syntax: str, stream: bytes) -> StreamHead | None:
+    if DECODERS[syntax] in (_jpeg, _jpeg_ls):
+        return jpeg_head(stream)
+    if DECODERS[syntax] in (_jpeg_2000, _htj2k):
+        return jpeg_2000_head(codestream(stream))
+    return None
+
+
+def _colour(image: Image, syntax: str, head: StreamHead) -> str:
+    declared = image.photometric
+    if declared in ("YBR_PARTIAL_422", "YBR_PARTIAL_420"):
+        raise UnreadableError(f"the colours of {declared} are not decoded")
+    if declared in ("YBR_RCT", "YBR_ICT"):
+        return "RGB"
+    if DECODERS[syntax] is _jpeg and not head.lossless and declared.startswith("YBR"):
+        return "RGB"
+    return declared
+
+
+def _jpeg(stream: bytes, image: Image) -> bytes:
+    """`image` is as declared: its photometric interpretation tells what the components are."""
+    head = jpeg_head(stream)
+    _check(head, image)
+    if image.samples == 1:
+        array = imagecodecs.jpeg8_decode(stream, colorspace="GRAYSCALE", outcolorspace="GRAYSCALE")
+    else:
+        transformed = image.photometric.startswith("YBR") or head.adobe == 1
+        components = "YCbCr" if transformed and not head.lossless else "RGB"
+        array = imagecodecs.jpeg8_decode(stream, colorspace=components, outcolorspace="RGB")
+    return _cells(array, head, image)
+
+
+def _jpeg_ls(stream: bytes, image: Image) -> bytes:
+    head = jpeg_head(stream)
+    _check(head, image)
+    return _cells(imagecodecs.jpegls_decode(stream), head, image)
+
+
+def _jpeg_2000(stream: bytes, image: Image) -> bytes:
+    stream = codestream(stream)
+    head = jpeg_2000_head(stream)
+    _check(head, image)
+    return _cells(imagecodecs.jpeg2k_decode(stream, numthreads=1), head, image)
+
+
+def _htj2k(stream: bytes, image: Image) -> bytes:
+    """imagecodecs does not raise what goes wrong after the header, and would return memory as it found it:
+    so the hook for such exceptions is asked, and the array is ours."""
+    stream = codestream(stream)
+    head = jpeg_2000_head(stream)
+    _check(head, image)
+    swallowed: list[object] = []
+    hook, sys.unraisablehook = sys.unraisablehook, swallowed.append
+    try:
+        array = imagecodecs.htj2k_decode(stream, out=np.zeros(_shape(image), _type_of(head)))
+    finally:
+        sys.unraisablehook = hook
+    if swallowed:
+        raise UnreadableError("a frame's HTJ2K codestream is broken")
+    return _cells(array, head, image)
+
+
+def _rle(stream: bytes, image: Image) -> bytes:
+    """PS3.5 Annex G: a segment for each byte of each sample; the planes come one after the other."""
+    if len(stream) < 64:
+        raise UnreadableError("a frame's RLE stream ends within its header")
+    segments = int.from_bytes(stream[:4], "little")
+    if segments != image.samples * image.allocated // 8:
+        raise UnreadableError(f"a frame's RLE stream has {segments} segments, which its pixels do not have")
+    pixels = image.rows * image.columns
+    planes = rle.decode_frame(stream, pixels, image.allocated, "<")
+    if len(planes) != image.frame_length:
+        raise UnreadableError("a frame's RLE stream does not give as many pixels as are declared")
+    if image.samples == 1:
+        return bytes(planes)
+    cells = np.frombuffer(planes, f"<u{image.allocated // 8}").reshape(image.samples, pixels)
+    return cells.T.tobytes()
+
+
+def _as_it_is(stream: bytes, image: Image) -> bytes:
+    """Encapsulated Uncompressed: at most a byte of padding follows."""
+    if not 0 <= len(stream) - image.frame_length <= 1:
+        raise UnreadableError("a frame's length is not that of its pixels")
+    return stream[: image.frame_length]
+
+
+def _deflated(stream: bytes, image: Image) -> bytes:
+    """Deflated Image Frame Compression: each frame a raw deflate stream."""
+    cells = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream, image.frame_length + 1)
+    if len(cells) != image.frame_length:
+        raise UnreadableError("a frame's deflate stream does not give as many pixels as are declared")
+    return cells
+
+
+def _check(head: StreamHead, image: Image) -> None:
+    if (head.rows, head.columns, head.components) != (image.rows, image.columns, image.samples):
+        raise UnreadableError(
+            f"a frame's stream has {head.rows} x {head.columns} x {head.components} samples, "
+            f"declared are {image.rows} x {image.columns} x {image.samples}"
+        )
+    if head.precision > image.allocated:
+        raise UnreadableError(f"a frame's samples have {head.precision} bits, {image.allocated} are declared")
+
+
+def _shape(image: Image) -> tuple[int, ...]:
+    return (image.rows, image.columns) if image.samples == 1 else (image.rows, image.columns, image.samples)
+
+
+def _type_of(head: StreamHead) -> str:
+    size = 1 if head.precision <= 8 else 2 if head.precision <= 16 else 4
+    return f"{'i' if head.signed else 'u'}{size}"
+
+
+def _cells(array: Any, head: StreamHead, image: Image) -> bytes:
+    """Samples in pixel cells of Bits Allocated, with the sign that Pixel Representation wants.
+
+    JPEG and JPEG-LS know no sign, and some JPEG 2000 encoders tell the wrong one: there the samples are the
+    lowest bits of the cell (PS3.5 8.1.1), and its sign bit is that of Bits Stored.
+    """
+    if array.shape != _shape(image):
+        raise UnreadableError("a frame's stream does not give the pixels that it announces")
+    size = image.allocated // 8
+    cells = array.astype(f"<u{size}")
+    spare = image.allocated - image.stored
+    if image.signed and not head.signed and spare and head.precision <= image.stored:
+        cells = (cells << spare).view(f"<i{size}") >> spare
+    elif head.signed and not image.signed and spare:
+        cells &= (1 << image.stored) - 1
+    return bytes(cells.tobytes())
+
+
+def _table() -> dict[str, Decode]:
+    table: dict[str, Decode] = {"1.2.840.10008.1.2.5": _rle}
+    families: tuple[tuple[Decode, str], ...] = (
+        (_jpeg, "50 51 53 55 57 70"),
+        (_jpeg_ls, "80 81"),
+        (_jpeg_2000, "90 91"),
+        (_htj2k, "201 202 203"),
+    )
+    for decode, endings in families:
+        table.update((_JPEG + ending, decode) for ending in endings.split())
+    return table
+
+
+#: Whose frames are native already.
+VERBATIM: Final[Mapping[str, Decode]] = {
+    "1.2.840.10008.1.2.1.98": _as_it_is,
+    "1.2.840.10008.1.2.8.1": _deflated,
+}
+DECODERS: Final[Mapping[str, Decode]] = {**_table(), **VERBATIM}

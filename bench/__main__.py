@@ -20,17 +20,20 @@ PARTS: dict[str, tuple[str, ...]] = {
     "giveback": ("bench.giveback",),
     "bytes": ("bench.bytes_per_instance",),
     "large": ("bench.large",),
-    "find": ("bench.find",),
     "index": ("bench.receive_over_index",),
+    "find": ("bench.find", str(WORK / "million.db")),
 }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*PARTS, []], metavar="NAME", help=", ".join(PARTS))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(PARTS))
     failed = []
     environment = os.environ | {KEEP: "1", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
-    for name in parser.parse_args().names or PARTS:
+    names = parser.parse_args().names or list(PARTS)
+    if unknown := [name for name in names if name not in PARTS]:
+        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    for name in names:
         module, *arguments = PARTS[name]
         command = [sys.executable, "-m", module, *arguments]
         if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode:

@@ -46,12 +46,18 @@ def sweep() -> None:
     """
     if os.environ.get(KEEP):
         return
-    gone = [folder for name in SERVERS for folder in WORK.glob(f"{name}-*")]
+    folders = [folder for name in SERVERS for folder in WORK.glob(f"{name}-*-*")]
+    gone = [folder for folder in folders if not _in_use(int(folder.name.split("-")[1]))]
     for folder in gone:
         shutil.rmtree(folder, ignore_errors=True)
     if gone:
         os.sync()
         (WORK / "swept").touch()
+
+
+def _in_use(benchmark: int) -> bool:
+    """Whether the benchmark with this process id still runs, another than this one."""
+    return benchmark != os.getpid() and psutil.pid_exists(benchmark)
 
 
 def wait_after_sweep() -> None:
@@ -73,7 +79,7 @@ class Server:
 
     def __init__(self) -> None:
         WORK.mkdir(exist_ok=True)
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=WORK))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-{os.getpid()}-", dir=WORK))
         self.port = free_port()
 
     @classmethod
@@ -92,6 +98,8 @@ class Server:
         return HOST, self.port
 
     def __enter__(self) -> Self:
+        # ended by SIGTERM, the benchmark leaves no server behind
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         self.start()
         return self
 

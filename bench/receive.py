@@ -57,10 +57,10 @@ def warm_memory(size: int) -> None:
             file.write(block)
 
 
-def measure(
+def prepare(
     server: Server, size: Size, associations: int, key: str, scale: float = 1.0, series: int = 0
-) -> Run:
-    """One run against a running server; `series` as in `bench.load`."""
+) -> Load:
+    """A load that is ready to go against a running server; `series` as in `bench.load`."""
     load = Load(
         {
             "host": server.address[0],
@@ -76,6 +76,11 @@ def measure(
     )
     os.sync()
     warm_memory(int(size.objects * scale) * size.rows * size.columns * 2 * 2)
+    return load
+
+
+def timed(server: Server, load: Load) -> Run:
+    """Let it go."""
     before = server.cpu()
     result = load.go()
     cpu = server.cpu() - before
@@ -88,6 +93,12 @@ def measure(
         server.peak() / 2**20,
         result["client_cpu"] / result["seconds"],
     )
+
+
+def measure(
+    server: Server, size: Size, associations: int, key: str, scale: float = 1.0, series: int = 0
+) -> Run:
+    return timed(server, prepare(server, size, associations, key, scale, series))
 
 
 Results = dict[tuple[str, int, str], list[Run]]

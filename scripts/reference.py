@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write docs/reference/{cli,settings,events}.md from the code; with `--check` say whether they are stale."""
+"""Write the pages of docs/reference that are made from the code; with `--check` say which are stale."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ from hounsfield.cli.app import app
 from hounsfield.domain import errors
 from hounsfield.domain.events import CATALOGUE
 from hounsfield.settings import OTHER_VARIABLES, PREFIX, Settings
+
+if __package__:
+    from scripts import reference_conformance
+else:  # run as a program
+    import reference_conformance
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 NOTE = "<!-- Made from the code by `make docs`: change it there. -->\n"
@@ -198,6 +203,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli_page,
     "settings.md": settings_page,
     "events.md": events_page,
+    "conformance.md": lambda: reference_conformance.page(NOTE),
 }
 
 if __name__ == "__main__":

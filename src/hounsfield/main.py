@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -10,7 +11,7 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -20,11 +21,12 @@ import hounsfield
 from hounsfield.adapters.blobs_disk import DiskBlobs
 from hounsfield.adapters.peers_dimse import DimsePeers, PeerSettings
 from hounsfield.adapters.sql.database import open_database
+from hounsfield.adapters.transcode import Transcoder
 from hounsfield.cli.app import app
 from hounsfield.cli.importing import bar
 from hounsfield.cli.output import Output
 from hounsfield.cli.welcome import welcome
-from hounsfield.domain.errors import ConfigurationError, ConflictError, NotFoundError, UnreadableError
+from hounsfield.domain.errors import ConfigurationError, ConflictError, NotFoundError
 from hounsfield.domain.events import Event
 from hounsfield.domain.study import StoredInstance
 from hounsfield.ports.blobs import IntakeLog, Piece
@@ -40,12 +42,13 @@ from hounsfield.services.archive import Archive
 from hounsfield.services.commitment import REPORT_COMMITMENT, Reporter
 from hounsfield.services.devices import DeviceBook
 from hounsfield.services.importing import Import
+from hounsfield.services.indexing import PACK_SERIES
 from hounsfield.services.packing import Packer
 from hounsfield.services.reading import Reader
 from hounsfield.services.recorder import Recorder
 from hounsfield.services.recovery import recover
 from hounsfield.services.releasing import RELEASE_QUARANTINE, Releaser
-from hounsfield.services.rounds import PACK_SERIES, Rounds
+from hounsfield.services.rounds import Rounds
 from hounsfield.services.running import noted
 from hounsfield.services.store import Store
 from hounsfield.services.sweeping import sweep
@@ -62,18 +65,11 @@ DEAD_SECONDS = 60.0
 ORPHAN_SECONDS = 2.0
 
 
-class AsStored:
-    """The transcoder until there is one: every object goes as it is stored."""
-
-    def targets(self, transfer_syntax_uid: str) -> tuple[str, ...]:
-        return ()
-
-    def convert(self, data_set: bytes, transfer_syntax_uid: str, target: str) -> bytes:
-        raise UnreadableError(f"{transfer_syntax_uid} is not converted", "Let the peer take it as stored")
-
-
 class Program:
     """The wiring of `cli.wiring.Wiring`."""
+
+    def __init__(self) -> None:
+        self.transcoder = Transcoder()
 
     # Archives ------------------------------------------------------------------------------------------
 
@@ -98,7 +94,7 @@ class Program:
                 min_free_bytes=settings.min_free * MIB,
             )
             stack.callback(blobs.close)
-            peers = make_peers(settings, Reader(database, blobs))
+            peers = make_peers(settings, self.transcoder, Reader(database, blobs))
             yield Archive(settings, database, blobs, clock, peers)
 
     @contextmanager
@@ -112,6 +108,7 @@ class Program:
                 archive.clock,
                 writer=purpose,
                 settle=settings.settle_seconds,
+                remove=archive.blobs.remove,
             )
             store = Store(
                 rounds,
@@ -130,7 +127,7 @@ class Program:
         self, settings: Settings, archive: Archive | None = None, store: Store | None = None
     ) -> DimsePeers:
         reader = Reader(archive.database, archive.blobs) if archive is not None else None
-        return make_peers(settings, reader, store)
+        return make_peers(settings, self.transcoder, reader, store)
 
     # Roles ---------------------------------------------------------------------------------------------
 
@@ -159,10 +156,11 @@ class Program:
                 database=beside,
                 blobs=archive.blobs,
                 peers=archive.peers,
-                transcoder=AsStored(),
+                transcoder=self.transcoder,
             )
             stack.enter_context(in_the_ledger(archive, "dicom", name))
-            uvloop.run(serve_dicom(services, supervised, name))
+            settle_interpreter()
+            uvloop.run(serve_dicom(services, supervised, name, self.transcoder.close))
 
     def run_worker(self, settings: Settings, name: str) -> None:
         program_log.configure(settings.log_level, settings.log_format)
@@ -227,7 +225,18 @@ class Program:
             tx.settings.set("demo", {"at": archive.clock.now(), "objects": report.new + new})
 
 
-async def serve_dicom(services: Services, supervised: Supervised, name: str) -> None:
+def settle_interpreter() -> None:
+    """For a process that hands many short-lived objects from thread to thread: what was imported is not
+    looked at by the garbage collector again, and a thread that has waited for a disk soon gets its turn."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    sys.setswitchinterval(0.0005)
+
+
+async def serve_dicom(
+    services: Services, supervised: Supervised, name: str, stop_converting: Callable[[], None]
+) -> None:
     """Listen until SIGTERM or SIGINT, then stop in good order."""
     settings = services.settings
     shared = settings.dicom_workers > 1
@@ -245,6 +254,7 @@ async def serve_dicom(services: Services, supervised: Supervised, name: str) -> 
         supervised.ready()
         await stopping.wait()
         await server.stop()
+        stop_converting()
 
 
 def make_worker(archive: Archive, owner: str) -> Worker:
@@ -268,7 +278,9 @@ def make_worker(archive: Archive, owner: str) -> Worker:
     return Worker(database, clock, handlers, owner=owner, lanes=lanes, periodic=periodic)
 
 
-def make_peers(settings: Settings, reader: Reader | None, store: Store | None = None) -> DimsePeers:
+def make_peers(
+    settings: Settings, transcoder: Transcoder, reader: Reader | None, store: Store | None = None
+) -> DimsePeers:
     """`reader` for what we send, `store` for what our own C-GET brings."""
 
     async def open_data_set(instance: StoredInstance) -> AsyncIterator[Piece]:
@@ -278,7 +290,7 @@ def make_peers(settings: Settings, reader: Reader | None, store: Store | None = 
             yield piece
 
     peer_settings = PeerSettings(settings.ae_title, tls=client_tls(settings))
-    return DimsePeers(peer_settings, open_data_set, AsStored(), store)
+    return DimsePeers(peer_settings, open_data_set, transcoder, store)
 
 
 def client_tls(settings: Settings) -> ssl.SSLContext | None:
@@ -353,7 +365,11 @@ def orphaned() -> None:
 
 def main() -> None:
     program_log.keep_values_out()
-    app(obj=Program())
+    program = Program()
+    try:
+        app(obj=program)
+    finally:
+        program.transcoder.close()
 
 
 if __name__ == "__main__":

@@ -405,6 +405,27 @@ def test_wild_cards_with_what_databases_hold_special(database: SqlDatabase) -> N
         assert sorted(plain(row) for row in found(database, query)) == expected(query), pattern
 
 
+@pytest.mark.parametrize(
+    "dates",
+    [
+        Single("20240101"),
+        Range("20240101", "20240131"),
+        Range("20240101", ""),
+        Range("", "20240131"),
+        Range("2023", "2024"),
+        Moment("StudyDate", "StudyTime", "2024010110", "20240131"),
+    ],
+)
+@pytest.mark.parametrize("modality", [Single("CT"), Wildcard("C*"), OneOf(("MR", "SR"))])
+def test_dates_with_modalities(database: SqlDatabase, dates: Criterion, modality: Criterion) -> None:
+    criteria = {"StudyDate": dates, "ModalitiesInStudy": modality, "StudyTime": Range("08", "")}
+    for level in (Level.STUDY, Level.SERIES, Level.IMAGE):
+        query = Query(level, criteria)
+        rows = found(database, query)
+        assert sorted(plain(row) for row in rows) == expected(query) != []
+        assert found(database, Query(level, criteria, limit=3, offset=1)) == rows[1:4]
+
+
 def test_all_rows_of_each_level(database: SqlDatabase) -> None:
     for level in Level:
         query = Query(level, {}, COUNTED)

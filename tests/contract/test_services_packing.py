@@ -12,7 +12,7 @@ from hounsfield.services import packing
 from hounsfield.services.leases import NoLease, PostponedError, StoppedError
 from hounsfield.services.packing import Packer
 from hounsfield.services.reading import Reader
-from hounsfield.services.rounds import PACK_SERIES
+from hounsfield.services.indexing import PACK_SERIES
 from hounsfield.services.sweeping import sweep
 from support_services import build, keep, part10
 

@@ -7,6 +7,7 @@ made to end the process by SIGKILL, or to fail as on a faulty machine. One JSON 
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
 import importlib
 import json
@@ -16,6 +17,7 @@ import resource
 import signal
 import sqlite3
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,8 +52,6 @@ class Fault:
 
     def fail(self) -> None:
         if self.error:
-            import errno
-
             raise OSError(getattr(errno, self.error), os.strerror(getattr(errno, self.error)))
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -176,12 +176,22 @@ def serve() -> None:
             continue
         pid = os.fork()
         if pid == 0:
-            try:
-                become(order)
-            finally:
-                sys.stdout.flush()
-                os._exit(70)  # main() ends by SystemExit; see `exits`
+            live(order)
         print(pid, flush=True)
+
+
+def live(order: dict[str, Any]) -> None:
+    """In the child: never returns."""
+    code = 70
+    try:
+        become(order)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,34 @@ from hounsfield.wire.dicomfile.text import choose_character_set, decode_text, en
 from hounsfield.wire.dicomfile.transfer_syntaxes import (
     EXPLICIT_LE,
     IMPLICIT_LE,
-    TRANSFER_SYNTAXES,
 )
 from hounsfield.wire.ul.items import ProposedContext, RoleSelection
 
 #: Odd ids from 1 to 255.
 MOST_CONTEXTS = 128
 NATIVE = (EXPLICIT_LE, IMPLICIT_LE)
+#: Compressed syntaxes that a C-GET proposes, those of one tuple in one context.
+USUAL_COMPRESSED: tuple[tuple[str, ...], ...] = (
+    ("1.2.840.10008.1.2.4.70",),  # JPEG Lossless, first-order prediction
+    ("1.2.840.10008.1.2.4.90",),  # JPEG 2000 Lossless
+    ("1.2.840.10008.1.2.4.80",),  # JPEG-LS Lossless
+    ("1.2.840.10008.1.2.4.50",),  # JPEG Baseline
+    ("1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.51"),
+)
+OFTEN_COMPRESSED = (
+    "1.2.840.10008.5.1.4.1.1.2",  # CT
+    "1.2.840.10008.5.1.4.1.1.4",  # MR
+    "1.2.840.10008.5.1.4.1.1.1",  # CR
+    "1.2.840.10008.5.1.4.1.1.1.1",  # Digital X-Ray, for presentation
+    "1.2.840.10008.5.1.4.1.1.1.2",  # Mammography, for presentation
+    "1.2.840.10008.5.1.4.1.1.13.1.3",  # Breast Tomosynthesis
+    "1.2.840.10008.5.1.4.1.1.6.1",  # Ultrasound
+    "1.2.840.10008.5.1.4.1.1.3.1",  # Ultrasound Multi-frame
+    "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture
+    "1.2.840.10008.5.1.4.1.1.12.1",  # X-Ray Angiographic
+    "1.2.840.10008.5.1.4.1.1.4.1",  # Enhanced MR
+    "1.2.840.10008.5.1.4.1.1.77.1.4",  # VL Photographic
+)
 #: With fewer objects a further association costs more than it brings.
 OBJECTS_PER_ASSOCIATION = 8
 
@@ -41,16 +62,30 @@ TAGS: Mapping[str, tuple[int, str]] = {a.keyword: (a.tag, a.vr) for a in ATTRIBU
 _KEYWORDS = {tag: (keyword, vr) for keyword, (tag, vr) in TAGS.items()}
 
 
-def proposals(sop_classes: Sequence[str], *, first: int = 1, storage: bool = False) -> list[ProposedContext]:
-    """One context for each class: native syntaxes, or (for objects that will come to us) all that we keep."""
-    syntaxes = tuple(TRANSFER_SYNTAXES) if storage else NATIVE
-    return [ProposedContext(first + 2 * n, uid, syntaxes) for n, uid in enumerate(sop_classes)]
+def proposals(sop_classes: Sequence[str]) -> list[ProposedContext]:
+    """One context for each class, in the native syntaxes."""
+    return [ProposedContext(1 + 2 * n, uid, NATIVE) for n, uid in enumerate(sop_classes)]
 
 
-def storage_roles(most: int) -> tuple[list[str], tuple[RoleSelection, ...]]:
-    """Classes to propose for a C-GET, the usual ones first, and the SCP role for each."""
-    classes = sorted(STORAGE_SOP_CLASSES, key=_rarity)[:most]
-    return classes, tuple(RoleSelection(uid, scu=False, scp=True) for uid in classes)
+def incoming_proposals(first: int) -> tuple[list[ProposedContext], tuple[RoleSelection, ...]]:
+    """What is proposed for the objects that a C-GET brings, from context id `first` on, and our role as SCP.
+
+    The peer chooses one syntax of each context before it knows what it will send. So the classes that are
+    kept compressed most often get a context for each usual syntax: it can send as stored. The other classes
+    get one context, as far as the ids go. All of it stays well below the 128 KiB of A-ASSOCIATE-RQ that
+    there are peers to read.
+    """
+    pairs = [(uid, syntaxes) for uid in OFTEN_COMPRESSED for syntaxes in (NATIVE, *USUAL_COMPRESSED)]
+    others = sorted((uid for uid in STORAGE_SOP_CLASSES if uid not in OFTEN_COMPRESSED), key=_rarity)
+    either = NATIVE + tuple(uid for group in USUAL_COMPRESSED for uid in group)
+    pairs += [(uid, either) for uid in others]
+    contexts = [
+        ProposedContext(first + 2 * n, uid, syntaxes)
+        for n, (uid, syntaxes) in enumerate(pairs)
+        if first + 2 * n < 256
+    ]
+    classes = dict.fromkeys(c.abstract_syntax for c in contexts)
+    return contexts, tuple(RoleSelection(uid, scu=False, scp=True) for uid in classes)
 
 
 def _rarity(uid: str) -> tuple[bool, int]:

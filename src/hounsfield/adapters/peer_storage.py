@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
+import logging
 import secrets
-from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Protocol
 
 from hounsfield.domain.device import Device
+from hounsfield.domain.errors import HounsfieldError
+from hounsfield.domain.identify import CANNOT_UNDERSTAND
 from hounsfield.domain.ids import is_tolerated_uid
 from hounsfield.domain.stored import Origin
-from hounsfield.net.association import Association, Context, Sink, SmallSink
+from hounsfield.net.association import Association, Context, Passing, Sink
+from hounsfield.net.object_sink import ObjectSink, StoreResult
 from hounsfield.services.rounds import OUT_OF_RESOURCES
-from hounsfield.services.store import Receiver, Result
+from hounsfield.services.store import Receiver
 from hounsfield.wire.dimse import fields
 from hounsfield.wire.dimse.command import Command
 from hounsfield.wire.dimse.messages import c_store_rsp, respond
 from hounsfield.wire.dimse.status import Status
+
+log = logging.getLogger(__name__)
 
 
 class StoreFactory(Protocol):
@@ -45,15 +48,9 @@ class IncomingStores:
         self.run = secrets.token_hex(6)
 
     def request(self, association: Association, context: Context, command: Command) -> Sink:
-        if command.field != fields.C_STORE_RQ:
-            return _answering(
-                association, context, respond(command, Status.UNRECOGNIZED_OPERATION, "not offered here")
-            )
-        if not is_tolerated_uid(command.affected_sop_instance_uid):
-            why = "Affected SOP Instance UID is not a UID"
-            return _answering(
-                association, context, c_store_rsp(command, Status.INVALID_SOP_INSTANCE, why), drop_data=True
-            )
+        refusal = self._refusal(context, command)
+        if refusal is not None:
+            return Passing(lambda: association.send(context.id, refusal))
         origin = Origin("retrieve", self.peer.name, self.run, self.peer.host)
         receiver = self.store.begin(
             command.affected_sop_class_uid,
@@ -62,67 +59,31 @@ class IncomingStores:
             origin,
             character_set=self.peer.character_set,
         )
-        return _StoreSink(association, context, command, receiver)
+
+        def answer(result: StoreResult | BaseException) -> None:
+            if isinstance(result, HounsfieldError):
+                status, reason = OUT_OF_RESOURCES, result.what
+            elif isinstance(result, BaseException):
+                log.error("an object could not be stored", exc_info=result)
+                status, reason = OUT_OF_RESOURCES, f"cannot store now: {type(result).__name__}"
+            else:
+                status, reason = result.status, result.reason
+            association.send(context.id, c_store_rsp(command, status, reason if status else ""))
+
+        return ObjectSink(association, receiver, answer)
 
     def cancel(self, association: Association, message_id: int) -> None:
         pass
 
-
-class _Passing:
-    """Lets a data set pass and answers."""
-
-    def __init__(self, answer: Callable[[], None]) -> None:
-        self._answer = answer
-
-    def write(self, piece: memoryview) -> None:
-        pass
-
-    def end(self) -> None:
-        self._answer()
-
-    def cut(self) -> None:
-        pass
-
-
-def _answering(
-    association: Association, context: Context, answer: Command, *, drop_data: bool = False
-) -> Sink:
-    def send(_: bytes = b"") -> None:
-        association.send(context.id, answer)
-
-    return _Passing(send) if drop_data else SmallSink(association, send)
-
-
-class _StoreSink:
-    def __init__(
-        self, association: Association, context: Context, command: Command, receiver: Receiver
-    ) -> None:
-        self._association = association
-        self._context = context
-        self._command = command
-        self._receiver = receiver
-        self._loop = asyncio.get_running_loop()
-
-    def write(self, piece: memoryview) -> None:
-        if not self._receiver.write(piece, self._resume):
-            self._association.link.hold()
-
-    def _resume(self) -> None:
-        self._loop.call_soon_threadsafe(self._association.link.let_go)
-
-    def end(self) -> None:
-        self._receiver.finish().add_done_callback(
-            lambda future: self._loop.call_soon_threadsafe(self._answer, future)
-        )
-
-    def cut(self) -> None:
-        self._receiver.abandon()
-
-    def _answer(self, future: Future[Result]) -> None:
-        error = future.exception()
-        if error is not None:
-            status, reason = OUT_OF_RESOURCES, f"cannot store now: {type(error).__name__}"
-        else:
-            status, reason = future.result().status, future.result().reason
-        response = c_store_rsp(self._command, status, reason if status else "")
-        self._association.send(self._context.id, response)
+    def _refusal(self, context: Context, command: Command) -> Command | None:
+        if command.field != fields.C_STORE_RQ:
+            return respond(command, Status.UNRECOGNIZED_OPERATION, "not offered here")
+        if not command.has_data_set:
+            return c_store_rsp(command, CANNOT_UNDERSTAND, "C-STORE without a data set")
+        if command.affected_sop_class_uid != context.abstract_syntax:
+            why = "Affected SOP Class UID is not that of the presentation context"
+            return c_store_rsp(command, Status.SOP_CLASS_NOT_SUPPORTED, why)
+        if not is_tolerated_uid(command.affected_sop_instance_uid):
+            why = "Affected SOP Instance UID is not a UID"
+            return c_store_rsp(command, Status.INVALID_SOP_INSTANCE, why)
+        return None

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 
 from hounsfield import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from hounsfield.adapters.peer_contexts import (
-    MOST_CONTEXTS,
     groups_for_sending,
     identifier_items,
+    incoming_proposals,
     proposals,
     read_identifier,
-    storage_roles,
 )
 from hounsfield.adapters.peer_storage import IncomingStores, StoreFactory
 from hounsfield.domain.device import Device
@@ -31,6 +30,7 @@ from hounsfield.ports.pixels import Transcoder
 from hounsfield.services.commitment_report import commitment_items
 from hounsfield.services.sending import Open, send_all
 from hounsfield.wire.dicomfile.elements import encode
+from hounsfield.wire.dicomfile.errors import MalformedError
 from hounsfield.wire.dicomfile.sop_classes import (
     PATIENT_ROOT_FIND,
     PATIENT_ROOT_GET,
@@ -110,7 +110,7 @@ class DimsePeers:
             data = _identifier(context, level, identifier, peer)
             async for response in self._responses(association, context, request, data, peer):
                 if response.command.status in (Status.PENDING, Status.PENDING_OPTIONAL_KEYS_NOT_SUPPORTED):
-                    yield read_identifier(response.data, response.context, peer.character_set)
+                    yield _answer(response, peer.character_set, peer)
                 else:
                     _check(response.command, "C-FIND", peer)
 
@@ -138,11 +138,9 @@ class DimsePeers:
         if self.store is None:
             raise PeerError("C-GET needs a store to put the objects into", "Run it where the archive is open")
         sop_class = GET["patient" if level is Level.PATIENT else "study"]
-        classes, roles = storage_roles(MOST_CONTEXTS - 1)
+        incoming, roles = incoming_proposals(3)
         responder = IncomingStores(self.store, peer)
-        async with self._associate(
-            peer, proposals([sop_class]) + proposals(classes, first=3, storage=True), roles, responder
-        ) as association:
+        async with self._associate(peer, proposals([sop_class]) + incoming, roles, responder) as association:
             context = _context(association, sop_class, peer)
             request = messages.c_get_rq(association.new_message_id(), sop_class)
             return await self._retrieve(association, context, request, level, identifier, peer, progress)
@@ -289,11 +287,11 @@ class DimsePeers:
         self, association: Association, context: Context, request: Command, data: bytes, peer: Device
     ) -> AsyncIterator[Response]:
         """All answers to a request, up to the first that is not pending."""
-        queue = association.expect(request.message_id)
+        answers = association.expect(request.message_id)
         try:
             association.send(context.id, request, data)
             while True:
-                response = await association.answer(queue, self.settings.answer_seconds)
+                response = await answers.next(self.settings.answer_seconds)
                 yield response
                 if response.command.status not in (
                     Status.PENDING,
@@ -330,7 +328,7 @@ class DimsePeers:
                 progress(counts)
             if command.status == Status.PENDING:
                 continue
-            failed = read_identifier(response.data, response.context, "").get("FailedSOPInstanceUIDList", "")
+            failed = _answer(response, "", peer).get("FailedSOPInstanceUIDList", "")
             why = command.error_comment or describe(command.status)
             counts.failures = [SendResult(uid, command.status, why) for uid in failed.split("\\") if uid]
             if command.status not in (Status.SUCCESS, Status.SUBOPERATIONS_WITH_FAILURES, Status.CANCEL):
@@ -346,6 +344,15 @@ def _context(association: Association, sop_class: str, peer: Device) -> Context:
             "It does not offer this service to us, or in none of our transfer syntaxes",
         )
     return usable[0]
+
+
+def _answer(response: Response, character_set: str, peer: Device) -> dict[str, str]:
+    try:
+        return read_identifier(response.data, response.context, character_set)
+    except MalformedError as error:
+        raise PeerError(
+            f"{peer.ae_title} sent an answer that cannot be read: {error}", "Look at that system's log"
+        ) from error
 
 
 def _check(command: Command, what: str, peer: Device) -> None:

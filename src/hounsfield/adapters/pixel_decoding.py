@@ -8,39 +8,29 @@ from __future__ import annotations
 import sys
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import imagecodecs
 import numpy as np
-import rle
+from rle.rle import decode_frame
 
-from hounsfield.adapters.pixel_streams import StreamHead, codestream, jpeg_2000_head, jpeg_head
+from hounsfield.adapters.pixel_streams import (
+    CODINGS,
+    DEFLATED,
+    HTJ2K,
+    JPEG,
+    JPEG_2000,
+    JPEG_LS,
+    RLE,
+    UNCOMPRESSED,
+    StreamHead,
+    codestream,
+    jpeg_2000_head,
+    jpeg_head,
+)
+from hounsfield.adapters.pixel_values import Image
 from hounsfield.domain.errors import UnreadableError
-
-_JPEG: Final = "1.2.840.10008.1.2.4."
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """The Image Pixel attributes of one data set (PS3.3 C.7.6.3)."""
-
-    rows: int
-    columns: int
-    samples: int
-    allocated: int
-    stored: int
-    high: int
-    signed: bool
-    frames: int
-    photometric: str
-    planar: int = 0
-
-    @property
-    def frame_length(self) -> int:
-        """Bytes of one native frame that is not subsampled."""
-        return self.rows * self.columns * self.samples * (self.allocated // 8)
-
 
 #: Of one frame: the stream and the image as declared -> the native cells, colour by pixel, little endian.
 Decode = Callable[[bytes, Image], bytes]
@@ -54,12 +44,17 @@ def as_decoded(image: Image, syntax: str, first: bytes) -> Image:
     """
     if image.samples not in (1, 3) or image.allocated not in (8, 16, 32, 64):
         raise UnreadableError(f"pixels of {image.samples} samples of {image.allocated} bits are not decoded")
-    if syntax in VERBATIM:
+    coding = CODINGS[syntax]
+    if coding in (UNCOMPRESSED, DEFLATED):  # native already
         return image
     photometric = image.photometric
-    head = _head(syntax, first)
+    head = None
+    if coding in (JPEG, JPEG_LS):
+        head = jpeg_head(first)
+    elif coding in (JPEG_2000, HTJ2K):
+        head = jpeg_2000_head(codestream(first))
     if image.samples > 1 and head is not None:
-        photometric = _colour(image, syntax, head)
+        photometric = _colour(photometric, coding, head)
     if photometric == "YBR_FULL_422":  # nothing is subsampled any more
         photometric = "YBR_FULL"
     image = replace(image, photometric=photometric, planar=0)
@@ -69,21 +64,12 @@ def as_decoded(image: Image, syntax: str, first: bytes) -> Image:
     return image
 
 
-def _head(syntax: str, stream: bytes) -> StreamHead | None:
-    if DECODERS[syntax] in (_jpeg, _jpeg_ls):
-        return jpeg_head(stream)
-    if DECODERS[syntax] in (_jpeg_2000, _htj2k):
-        return jpeg_2000_head(codestream(stream))
-    return None
-
-
-def _colour(image: Image, syntax: str, head: StreamHead) -> str:
-    declared = image.photometric
+def _colour(declared: str, coding: str, head: StreamHead) -> str:
     if declared in ("YBR_PARTIAL_422", "YBR_PARTIAL_420"):
         raise UnreadableError(f"the colours of {declared} are not decoded")
     if declared in ("YBR_RCT", "YBR_ICT"):
         return "RGB"
-    if DECODERS[syntax] is _jpeg and not head.lossless and declared.startswith("YBR"):
+    if coding == JPEG and not head.lossless and declared.startswith("YBR"):
         return "RGB"
     return declared
 
@@ -120,6 +106,8 @@ def _htj2k(stream: bytes, image: Image) -> bytes:
     stream = codestream(stream)
     head = jpeg_2000_head(stream)
     _check(head, image)
+    if stream.rfind(b"\xff\xd9") < 0:  # the decoder fills up what is missing
+        raise UnreadableError("a frame's HTJ2K codestream ends before its image does")
     swallowed: list[object] = []
     hook, sys.unraisablehook = sys.unraisablehook, swallowed.append
     try:
@@ -139,7 +127,7 @@ def _rle(stream: bytes, image: Image) -> bytes:
     if segments != image.samples * image.allocated // 8:
         raise UnreadableError(f"a frame's RLE stream has {segments} segments, which its pixels do not have")
     pixels = image.rows * image.columns
-    planes = rle.decode_frame(stream, pixels, image.allocated, "<")
+    planes = decode_frame(stream, pixels, image.allocated, "<")
     if len(planes) != image.frame_length:
         raise UnreadableError("a frame's RLE stream does not give as many pixels as are declared")
     if image.samples == 1:
@@ -200,22 +188,17 @@ def _cells(array: Any, head: StreamHead, image: Image) -> bytes:
     return bytes(cells.tobytes())
 
 
-def _table() -> dict[str, Decode]:
-    table: dict[str, Decode] = {"1.2.840.10008.1.2.5": _rle}
-    families: tuple[tuple[Decode, str], ...] = (
-        (_jpeg, "50 51 53 55 57 70"),
-        (_jpeg_ls, "80 81"),
-        (_jpeg_2000, "90 91"),
-        (_htj2k, "201 202 203"),
-    )
-    for decode, endings in families:
-        table.update((_JPEG + ending, decode) for ending in endings.split())
-    return table
-
-
-#: Whose frames are native already.
-VERBATIM: Final[Mapping[str, Decode]] = {
-    "1.2.840.10008.1.2.1.98": _as_it_is,
-    "1.2.840.10008.1.2.8.1": _deflated,
+_DECODERS: Final[Mapping[str, Decode]] = {
+    JPEG: _jpeg,
+    JPEG_LS: _jpeg_ls,
+    JPEG_2000: _jpeg_2000,
+    HTJ2K: _htj2k,
+    RLE: _rle,
+    UNCOMPRESSED: _as_it_is,
+    DEFLATED: _deflated,
 }
-DECODERS: Final[Mapping[str, Decode]] = {**_table(), **VERBATIM}
+
+
+def decoder(syntax: str) -> Decode:
+    """Of a transfer syntax in `CODINGS`."""
+    return _DECODERS[CODINGS[syntax]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from struct import iter_unpack
 from typing import NamedTuple
 
@@ -79,7 +80,7 @@ def frames_of(
 
 
 def _ascending(numbers: Sequence[int]) -> bool:
-    return all(a < b for a, b in zip(numbers, numbers[1:], strict=False))
+    return all(a < b for a, b in pairwise(numbers))
 
 
 def _split(pieces: list[tuple[int, int]], firsts: Sequence[int]) -> list[list[tuple[int, int]]]:

@@ -5,11 +5,25 @@ A decoder allocates what the stream asks for, whatever the data set declares: so
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from struct import Struct
 from typing import Final, NamedTuple
 
 from hounsfield.domain.errors import UnreadableError
 
+#: How frames are coded.
+JPEG, JPEG_LS, JPEG_2000, HTJ2K, RLE = "JPEG", "JPEG-LS", "JPEG 2000", "HTJ2K", "RLE"
+UNCOMPRESSED, DEFLATED = "uncompressed", "deflated"
+#: Encapsulated transfer syntaxes that we decode.
+CODINGS: Final[Mapping[str, str]] = {
+    **{f"1.2.840.10008.1.2.4.{ending}": JPEG for ending in (50, 51, 53, 55, 57, 70)},
+    **{f"1.2.840.10008.1.2.4.{ending}": JPEG_LS for ending in (80, 81)},
+    **{f"1.2.840.10008.1.2.4.{ending}": JPEG_2000 for ending in (90, 91)},
+    **{f"1.2.840.10008.1.2.4.{ending}": HTJ2K for ending in (201, 202, 203)},
+    "1.2.840.10008.1.2.5": RLE,
+    "1.2.840.10008.1.2.1.98": UNCOMPRESSED,
+    "1.2.840.10008.1.2.8.1": DEFLATED,
+}
 #: Markers of a JPEG stream: two bytes, of which the first is 0xFF.
 _START, _END, _SCAN, _ADOBE = 0xD8, 0xD9, 0xDA, 0xEE
 _ALONE: Final = frozenset({0x01, *range(0xD0, 0xD8)})  # TEM, RST0..7: no length follows

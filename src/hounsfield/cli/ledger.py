@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from hounsfield.cli.output import moment, shown, to_json
+from hounsfield.cli.output import brief, moment, shown, to_json
 from hounsfield.cli.session import Session, command
 from hounsfield.cli.times import microseconds
 from hounsfield.domain.errors import DamagedError
@@ -23,7 +23,7 @@ app = typer.Typer()
 POLL_SECONDS = 1.0
 #: A transaction may become visible this much later than its events say (microseconds).
 LATE = 30_000_000
-COLUMNS = ["at", "type", "device", "patient", "accession", "study", "actor", "payload"]
+COLUMNS = ["at", "type", "device", "patient", "accession", "study", "actor", "what"]
 
 
 @command(app, "ledger", group=True)
@@ -67,7 +67,8 @@ def show(
             _follow(session, archive, where)
             return
         with archive.database.read() as tx:
-            session.out.rows(COLUMNS, map(row, tx.ledger.read(where)), empty="Nothing is known of it.")
+            found = map(row if session.out.as_json else _readable, tx.ledger.read(where))
+            session.out.rows(COLUMNS, found, empty="Nothing is known of it.")
 
 
 @command(app, "verify")
@@ -117,13 +118,18 @@ def row(recorded: Recorded) -> dict[str, object]:
     }
 
 
+def _readable(recorded: Recorded) -> dict[str, object]:
+    """A row for people: the payload in short; --json has all of it."""
+    return row(recorded) | {"what": brief(recorded.event.payload)}
+
+
 def _follow(session: Session, archive: Archive, where: LedgerFilter) -> None:
     """Until Ctrl-C. Asks again from a little before the last event, since some become visible late."""
     for recorded in _grow(archive, where):
-        values = row(recorded)
         if session.out.as_json:
-            session.out.line(to_json(values))
+            session.out.line(to_json(row(recorded)))
         else:
+            values = _readable(recorded)
             session.out.line("  ".join(shown(values[name]) for name in COLUMNS if values[name]))
         session.out.flush()
 

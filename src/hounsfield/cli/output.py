@@ -8,12 +8,18 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 #: Names and descriptions come from anywhere: nothing in them may steer the terminal.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+#: What stands in a cell without a value.
+EMPTY = "-"
+#: Longest value that `brief` shows whole.
+MOST_CHARACTERS = 160
+_HASH = re.compile(r"[0-9a-f]{64}\Z")
 
 Row = Mapping[str, object]
 
@@ -83,16 +89,20 @@ class Output:
         return count
 
     def _table(self, columns: Sequence[str], rows: Iterable[Row], empty: str) -> int:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in columns:
-            table.add_column(column, overflow="fold")
-        for row in rows:
-            table.add_row(*(Text(shown(row.get(column))) for column in columns))
-        if table.row_count:
-            self.console.print(table)
-        else:
+        """Columns without any value are left out. A row is one line, however long: a UID that is folded
+        into a column cannot be copied, one that the terminal wraps can."""
+        cells = [[shown(row.get(column)) for column in columns] for row in rows]
+        if not cells:
             self.say(empty)
-        return table.row_count
+            return 0
+        told = [n for n in range(len(columns)) if any(line[n] != EMPTY for line in cells)]
+        header = [columns[n] for n in told]
+        lines = [[line[n] for n in told] for line in cells]
+        widths = [max(map(cell_len, column)) for column in zip(header, *lines, strict=True)]
+        for line, style in [(header, "bold"), *((line, "") for line in lines)]:
+            padded = map(set_cell_size, line, widths)
+            self.console.print(Text("  ".join(padded).rstrip(), style), soft_wrap=True)
+        return len(cells)
 
 
 def clean(text: str) -> str:
@@ -103,14 +113,38 @@ def clean(text: str) -> str:
 def shown(value: object) -> str:
     """A value in one cell."""
     if value is None or value == "":
-        return "-"
+        return EMPTY
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
         return _CONTROL.sub("�", to_json(value))
     if isinstance(value, list | tuple):
-        return ", ".join(shown(item) for item in value) or "-"
+        return ", ".join(shown(item) for item in value) or EMPTY
     return _CONTROL.sub("�", str(value))
+
+
+def brief(values: Row) -> str:
+    """Named values in one line: those without content left out, lists by their first item."""
+    told = ((name, _in_short(value)) for name, value in values.items())
+    return " ".join(f"{name}={text}" for name, text in told if text)
+
+
+def _in_short(value: object) -> str:
+    if isinstance(value, Mapping):
+        text = f"({brief(value)})" if value else ""
+    elif isinstance(value, list | tuple):
+        first = value[0] if value else ""
+        text = " ".join(map(_in_short, first)) if isinstance(first, list | tuple) else _in_short(first)
+        if len(value) > 1:
+            return f"{_cut(text)} (+{len(value) - 1} more)"
+    else:
+        text = "" if value is None or value == "" else shown(value)
+        text = f"{text[:12]}..." if _HASH.match(text) else text
+    return _cut(text)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 3] + "..."
 
 
 def to_json(value: object, indent: int | None = None) -> str:

@@ -28,6 +28,8 @@ def admit(
 ) -> Verdict:
     """Decide about an association request; `known` are the devices with that AE title."""
     fitting = [d for d in known if not d.calling_addresses or _within(address, d.calling_addresses)]
+    # a record for this very address says more than one for any
+    fitting.sort(key=lambda d: not d.calling_addresses)
     if known and not fitting:
         return Verdict(Admission.REFUSE, f"{calling} may not call from this address", known[0])
     for device in fitting:
@@ -61,4 +63,12 @@ def _within(address: str, networks: Sequence[str]) -> bool:
     except ValueError:
         return False
     mapped = getattr(ip, "ipv4_mapped", None)
-    return any((mapped or ip) in ipaddress.ip_network(network, strict=False) for network in networks)
+    return any((mapped or ip) in network for network in map(_network, networks) if network is not None)
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """None for what is no network: nobody calls from there."""
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None

@@ -74,6 +74,6 @@ class UnreadableError(HounsfieldError):
 
 
 class DatabaseUnavailableError(HounsfieldError):
-    """The database cannot be reached, is locked, or gave up a transaction: nothing of it is kept; try again."""
+    """The database cannot be reached, is locked, or gave up a transaction: nothing of it is kept."""
 
     exit_code = 10

@@ -143,7 +143,7 @@ CATALOGUE: Mapping[str, EventType] = {
         ),
         _e(
             "instance.conflict",
-            "An object came whose SOP Instance UID is kept with other content: kept in quarantine, the first stays current.",
+            "An object came whose SOP Instance UID is kept with other content: it is held in quarantine.",
             **_OBJECT,
             current="BLAKE3 of the current one",
             quarantine="quarantine id",

@@ -11,7 +11,7 @@ import pydicom
 
 from hounsfield.domain.stored import Origin, Outcome
 from hounsfield.hospital.synthetic import demo_studies
-from hounsfield.services.rounds import Result
+from hounsfield.services.indexing import Result
 from hounsfield.services.store import Store
 from hounsfield.wire.dicomfile.part10 import read_meta
 

@@ -29,6 +29,12 @@ Buffer = bytes | bytearray | memoryview
 
 #: Largest data set of a message that is not a C-STORE: identifiers, action information.
 MAX_SMALL_DATA_SET = 16 * 1024 * 1024
+#: All of them that a process gathers at one time.
+MAX_GATHERED = 64 * 1024 * 1024
+#: Answers to one request of ours that wait to be looked at; past it the peer has to wait.
+MAX_UNREAD_BYTES = 4 * 1024 * 1024
+#: What an answer counts beyond its data set.
+_ANSWER_COST = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,30 +82,113 @@ class Response:
     data: bytes
 
 
+class Gathered:
+    """Bytes of small data sets that are being gathered, over all associations of one process."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
+_gathered = Gathered()
+
+
 class SmallSink:
-    """Gathers a small data set and hands it on whole."""
+    """Gathers a data set of at most `most` bytes and hands it on whole. `cut_off`: the association ended
+    before it was complete."""
 
-    __slots__ = ("_association", "_done", "_parts", "_size")
+    __slots__ = ("_association", "_cut_off", "_data", "_done", "_most")
 
-    def __init__(self, association: Association, done: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        association: Association,
+        done: Callable[[bytes], None],
+        *,
+        most: int = MAX_SMALL_DATA_SET,
+        cut_off: Callable[[], None] | None = None,
+    ) -> None:
         self._association = association
         self._done = done
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._most = most
+        self._cut_off = cut_off
+        self._data = bytearray()
 
     def write(self, piece: memoryview) -> None:
-        self._size += len(piece)
-        if self._size > MAX_SMALL_DATA_SET:
-            self._association.abort("the data set of a message is too large")
-            return
-        self._parts.append(bytes(piece))
+        self._data += piece
+        _gathered.bytes += len(piece)
+        if len(self._data) > self._most:
+            self._association.abort(f"the data set of a message has more than {self._most} bytes")
+        elif _gathered.bytes > MAX_GATHERED:
+            self._association.abort("too many large messages at one time")
 
     def end(self) -> None:
-        if self._size <= MAX_SMALL_DATA_SET:
-            self._done(b"".join(self._parts))
+        self._done(self._taken())
 
     def cut(self) -> None:
-        self._parts = []
+        self._taken()
+        if self._cut_off is not None:
+            self._cut_off()
+
+    def _taken(self) -> bytes:
+        data, self._data = self._data, bytearray()
+        _gathered.bytes -= len(data)
+        return bytes(data)
+
+
+class Passing:
+    """Lets a data set pass, then calls `done`; `cut_off` when the association ends before."""
+
+    __slots__ = ("_cut_off", "_done")
+
+    def __init__(self, done: Callable[[], None], cut_off: Callable[[], None] | None = None) -> None:
+        self._done = done
+        self._cut_off = cut_off
+
+    def write(self, piece: memoryview) -> None:
+        pass
+
+    def end(self) -> None:
+        self._done()
+
+    def cut(self) -> None:
+        if self._cut_off is not None:
+            self._cut_off()
+
+
+class Answers:
+    """The answers to one request of ours, in order. A peer that sends them faster than they are looked at
+    has to wait."""
+
+    __slots__ = ("_holds", "_link", "_queue", "_unread")
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._queue: asyncio.Queue[Response | Exception] = asyncio.Queue()
+        self._unread = 0
+        self._holds = False
+
+    def put(self, answer: Response | Exception) -> None:
+        self._queue.put_nowait(answer)
+        if isinstance(answer, Response):
+            self._unread += len(answer.data) + _ANSWER_COST
+            if self._unread > MAX_UNREAD_BYTES and not self._holds:
+                self._holds = True
+                self._link.hold()
+
+    async def next(self, seconds: float) -> Response:
+        """Raises ConnectionError when the association ended, TimeoutError."""
+        async with asyncio.timeout(seconds):
+            got = await self._queue.get()
+        if isinstance(got, Exception):
+            raise got
+        self._unread -= len(got.data) + _ANSWER_COST
+        if self._unread <= MAX_UNREAD_BYTES:
+            self.let_go()
+        return got
+
+    def let_go(self) -> None:
+        if self._holds:
+            self._holds = False
+            self._link.let_go()
 
 
 class Association:
@@ -111,15 +200,22 @@ class Association:
         self.responder = responder
         self.open = True
         self.why_ended = ""
+        #: Called with the reason when we abort, by whoever owns the association.
+        self.on_abort: Callable[[str], None] = lambda why: None
         self._assembler = Assembler()
         self._sink: Sink | None = None
         self._context: Context | None = None
-        self._awaited: dict[int, asyncio.Queue[Response | Exception]] = {}
+        self._awaited: dict[int, Answers] = {}
         self._next_message_id = 1
 
     @property
     def core(self) -> Connection:
         return self.link.core
+
+    @property
+    def receiving(self) -> bool:
+        """Whether the peer is in the middle of a message: it owes us the rest."""
+        return self._sink is not None or not self._assembler.between_messages
 
     # In ------------------------------------------------------------------------------------------------
 
@@ -167,12 +263,9 @@ class Association:
 
     def _response(self, context: Context, command: Command) -> Sink:
         awaited = self._awaited.get(command.message_id_responded_to)
-
-        def done(data: bytes) -> None:
-            if awaited is not None:
-                awaited.put_nowait(Response(command, context, data))
-
-        return SmallSink(self, done)
+        if awaited is None:  # an answer to nothing, or one that came too late
+            return Passing(lambda: None)
+        return SmallSink(self, lambda data: awaited.put(Response(command, context, data)))
 
     # Out -----------------------------------------------------------------------------------------------
 
@@ -185,20 +278,29 @@ class Association:
 
     async def send_stream(self, context_id: int, command: Command, pieces: AsyncIterator[Buffer]) -> int:
         """Send one message whose data set comes in pieces; waits for the peer to take them. Returns its
-        length."""
+        length.
+
+        What `pieces` raises before its first piece is raised, and nothing was sent. Raised later, it ends the
+        association, for a message cannot be taken back: ConnectionError."""
+        held: Buffer = await anext(pieces, b"")
         self._check_open()
         self.core.send_pdata(context_id, True, command.encode(), True)
-        held: Buffer | None = None
-        sent = 0
-        async for piece in pieces:
-            if held is not None:
+        sent = len(held)
+        try:
+            async for piece in pieces:
+                self._check_open()
                 self.core.send_pdata(context_id, False, held, False)
                 self.link.flush()
                 await self.link.drained()
-                self._check_open()
-            held = piece
-            sent += len(piece)
-        self.core.send_pdata(context_id, False, held if held is not None else b"", True)
+                held = piece
+                sent += len(piece)
+        except ConnectionError:
+            raise
+        except Exception as error:
+            self.abort(f"an object could not be read to its end: {error}")
+            raise ConnectionError(self.why_ended) from error
+        self._check_open()
+        self.core.send_pdata(context_id, False, held, True)
         self.link.flush()
         await self.link.drained()
         return sent
@@ -208,33 +310,26 @@ class Association:
         self._next_message_id = message_id % 0xFFFF + 1
         return message_id
 
-    def expect(self, message_id: int) -> asyncio.Queue[Response | Exception]:
+    def expect(self, message_id: int) -> Answers:
         """Where the answers to our request `message_id` will come; `forget` it at the end. An exception
         comes instead when the association ends."""
-        awaited = self._awaited[message_id] = asyncio.Queue()
+        awaited = self._awaited[message_id] = Answers(self.link)
         if not self.open:
-            awaited.put_nowait(ConnectionError(self.why_ended))
+            awaited.put(ConnectionError(self.why_ended))
         return awaited
 
     def forget(self, message_id: int) -> None:
-        self._awaited.pop(message_id, None)
-
-    async def answer(self, queue: asyncio.Queue[Response | Exception], seconds: float) -> Response:
-        """The next answer. Raises ConnectionError when the association ended, TimeoutError."""
-        async with asyncio.timeout(seconds):
-            got = await queue.get()
-        if isinstance(got, Exception):
-            raise got
-        return got
+        awaited = self._awaited.pop(message_id, None)
+        if awaited is not None:
+            awaited.let_go()
 
     async def ask(self, context_id: int, request: Command, data: Buffer | None, seconds: float) -> Response:
         """One request (with a message id of `new_message_id`), one answer."""
         message_id = request.message_id
-        queue = self.expect(message_id)
+        answers = self.expect(message_id)
         try:
             self.send(context_id, request, data)
-            await self.link.drained()
-            return await self.answer(queue, seconds)
+            return await answers.next(seconds)
         finally:
             self.forget(message_id)
 
@@ -253,6 +348,7 @@ class Association:
         if self.open:
             self.core.abort(AbortSource.USER, AbortReason.NOT_SPECIFIED)
             self.ended(why)
+            self.on_abort(why)
             self.link.flush()
 
     def ended(self, why: str) -> None:
@@ -265,7 +361,7 @@ class Association:
         if sink is not None:
             sink.cut()
         for awaited in self._awaited.values():
-            awaited.put_nowait(ConnectionError(why))
+            awaited.put(ConnectionError(why))
 
     def _check_open(self) -> None:
         if not self.open:

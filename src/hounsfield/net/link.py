@@ -55,6 +55,7 @@ class Link(asyncio.BufferedProtocol):
         self._socket: socket.socket | None = None
         self._artim_handle: asyncio.TimerHandle | None = None
         self._idle_handle: asyncio.TimerHandle | None = None
+        self._abort_handle: asyncio.TimerHandle | None = None
         self._seen = 0
         self._unsent = 0
         self._drained: asyncio.Future[None] | None = None
@@ -130,7 +131,16 @@ class Link(asyncio.BufferedProtocol):
         if core.artim_running != (self._artim_handle is not None):
             self._follow_artim()
         if core.should_close:
+            self._close()
+
+    def _close(self) -> None:
+        """Close once all is sent, or after ARTIM at the latest: a peer that reads nothing must not keep the
+        connection."""
+        assert self.transport is not None
+        if not self.transport.is_closing():
             self.transport.close()
+            if self.transport is not None and self.transport.get_write_buffer_size():
+                self._abort_handle = self._loop.call_later(self.artim, self.abort_transport)
 
     async def drained(self) -> None:
         """Wait until the transport takes more. Raises ConnectionError when it is gone."""
@@ -143,6 +153,11 @@ class Link(asyncio.BufferedProtocol):
         await asyncio.shield(self._drained)
         if self.transport is None:
             raise ConnectionError("the connection is closed")
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the peer is behind with taking what we send."""
+        return not self._writable
 
     def hold(self) -> None:
         """Read no more until `let_go`: the consumer is behind. Nests."""
@@ -197,10 +212,10 @@ class Link(asyncio.BufferedProtocol):
         self._idle_handle = self._loop.call_later(self.idle, self._check_idle)
 
     def _cancel_timers(self) -> None:
-        for handle in (self._artim_handle, self._idle_handle):
+        for handle in (self._artim_handle, self._idle_handle, self._abort_handle):
             if handle is not None:
                 handle.cancel()
-        self._artim_handle = self._idle_handle = None
+        self._artim_handle = self._idle_handle = self._abort_handle = None
 
     def _release_writer(self) -> None:
         if self._drained is not None and not self._drained.done():

@@ -136,8 +136,11 @@ async def associate(
         if association.open:
             core.request_release()
             link.flush()
-            async with asyncio.timeout(seconds):
-                await user.released
+            try:
+                async with asyncio.timeout(seconds):
+                    await user.released
+            except TimeoutError:  # all was said and answered: no reason to call it a failure
+                association.abort("no answer to A-RELEASE-RQ")
     finally:
         if link.transport is not None:
             link.transport.close()

@@ -29,7 +29,7 @@ class AssociationChannel:
         """One C-STORE: status, Error Comment, bytes sent. Raises ConnectionError, TimeoutError."""
         association = self.association
         message_id = association.new_message_id()
-        queue = association.expect(message_id)
+        answers = association.expect(message_id)
         try:
             command = c_store_rq(
                 message_id,
@@ -39,7 +39,7 @@ class AssociationChannel:
                 move_originator_id=originator[1] if originator else None,
             )
             sent = await association.send_stream(context_id, command, pieces)
-            response = (await association.answer(queue, self.seconds)).command
+            response = (await answers.next(self.seconds)).command
             return response.status, response.error_comment, sent
         except TimeoutError as error:
             association.abort(f"no answer to C-STORE within {self.seconds:g} s")

@@ -11,7 +11,7 @@ from hounsfield.domain.events import Event, Subjects
 from hounsfield.ports.clock import Clock
 from hounsfield.ports.database import Database
 
-#: A change of a device record is seen by every server within this time.
+#: How old records may be where only a hint is made of them. Decisions look whether anything changed.
 REFRESH_SECONDS = 1.0
 #: Last-seen times are written at most this often for a device.
 TOUCH_SECONDS = 60.0
@@ -33,10 +33,10 @@ class DeviceBook:
         self._checked = float("-inf")
         self._touched: dict[str, float] = {}
 
-    def devices(self) -> list[Device]:
-        """All records, at most REFRESH_SECONDS old."""
+    def devices(self, *, older: float = 0.0) -> list[Device]:
+        """All records, as they were at most `older` seconds ago."""
         with self._lock:
-            if self.clock.monotonic() - self._checked >= REFRESH_SECONDS:
+            if self.clock.monotonic() - self._checked >= older:
                 with self.database.read() as tx:
                     version = tx.devices.version()
                     if version != self._version:
@@ -53,7 +53,7 @@ class DeviceBook:
 
     def nearest(self, title: str) -> str:
         """A known AE title that looks like `title`, or ''."""
-        return nearest(title, {d.ae_title for d in self.devices()})
+        return nearest(title, {d.ae_title for d in self.devices(older=REFRESH_SECONDS)})
 
     def destination(self, title: str) -> Device | None:
         """The device a C-MOVE destination names: admitted, with an address."""
@@ -72,7 +72,8 @@ class DeviceBook:
                 with self.database.write(synced=False) as tx:
                     tx.devices.touch(name, self.clock.now(), address)
             return
-        if verdict.admission is not Admission.QUARANTINE or len(self.devices()) >= MOST_WAITING_DEVICES:
+        waiting = sum(device.state is DeviceState.WAITING for device in self.devices())
+        if verdict.admission is not Admission.QUARANTINE or waiting >= MOST_WAITING_DEVICES:
             return
         at = self.clock.now()
         device = Device(
@@ -91,11 +92,11 @@ class DeviceBook:
             "implementation": implementation,
         }
         with self.database.write() as tx:
-            if tx.devices.by_name(calling) is not None:
+            if tx.devices.by_ae_title(calling):
+                return  # written down by another of its associations since we looked
+            if tx.devices.by_name(calling) is not None:  # the name of a device with another title
                 device = replace(device, name=f"{calling}@{address}")
                 if tx.devices.by_name(device.name) is not None:
                     return
             tx.devices.save(device)
             tx.ledger.append([Event("device.seen", at, Subjects(device=device.name), payload=payload)])
-        with self._lock:
-            self._checked = float("-inf")

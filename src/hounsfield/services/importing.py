@@ -25,7 +25,8 @@ from hounsfield.domain.study import Location
 from hounsfield.ports.clock import Clock
 from hounsfield.ports.database import Database
 from hounsfield.services.finished import Finished
-from hounsfield.services.rounds import OUT_OF_RESOURCES, Result
+from hounsfield.services.indexing import Result
+from hounsfield.services.rounds import OUT_OF_RESOURCES
 from hounsfield.services.store import Store, scan
 from hounsfield.services.walking import Found, Passed, Stream, walk
 from hounsfield.wire.dicomfile.errors import MalformedError

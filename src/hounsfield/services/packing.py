@@ -24,8 +24,8 @@ from hounsfield.ports.clock import Clock
 from hounsfield.ports.database import Database, Transaction
 from hounsfield.ports.index import SeriesState
 from hounsfield.ports.jobs import Job, NewJob
+from hounsfield.services.indexing import PACK_SERIES
 from hounsfield.services.leases import Lease, NoLease, PostponedError
-from hounsfield.services.rounds import PACK_SERIES
 from hounsfield.services.series_metadata import SeriesMetadata
 from hounsfield.services.verify import Damage, damage_events
 from hounsfield.wire.dicomfile.errors import MalformedError

@@ -13,7 +13,7 @@ from hounsfield.ports.clock import Clock
 from hounsfield.ports.database import Database, Transaction
 from hounsfield.ports.index import Held
 from hounsfield.ports.jobs import NewJob
-from hounsfield.services.rounds import PACK_SERIES
+from hounsfield.services.indexing import PACK_SERIES
 
 
 @dataclass(frozen=True, slots=True)

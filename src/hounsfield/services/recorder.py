@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 _COUNTED = frozenset({"connection.refused"})
 FLUSH_SECONDS = 0.2
 FLUSH_EVENTS = 1000
-#: Events kept while the database is away; the oldest of the counted kind go first.
+#: Events kept while the database is away: past it no more of the counted kind, past twice as many none.
 MOST_WAITING = 100_000
 
 
@@ -35,11 +35,16 @@ class Recorder:
         self._waiting: deque[Event] = deque()
         self._wake = threading.Event()
         self._closing = False
+        self._lost = 0
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
     def note(self, event: Event) -> None:
-        if len(self._waiting) >= MOST_WAITING and event.type in _COUNTED:
+        waiting = len(self._waiting)
+        if waiting >= MOST_WAITING and (event.type in _COUNTED or waiting >= 2 * MOST_WAITING):
+            if not self._lost:
+                log.error("the ledger cannot be written, and memory for its events is full")
+            self._lost += 1
             return
         self._waiting.append(event)
         self._wake.set()
@@ -69,7 +74,6 @@ class Recorder:
         try:
             with self.database.write(synced=False) as tx:
                 tx.ledger.append(together(batch))
-            return True
         except HounsfieldError as error:
             if last_try:
                 log.error("ledger events lost at the end", extra={"count": len(batch), "why": error.what})
@@ -77,6 +81,18 @@ class Recorder:
             log.warning("the ledger cannot be written; it is tried again", extra={"why": error.what})
             self._waiting.extendleft(reversed(batch))
             return False
+        except Exception as error:
+            # One event that cannot be written must not take the others with it, nor this thread.
+            if len(batch) == 1:
+                log.error("a ledger event cannot be written", extra={"type": batch[0].type}, exc_info=error)
+                return True
+            for event in reversed(batch[1:]):
+                self._waiting.appendleft(event)
+            return self._write(batch[:1], last_try=last_try)
+        if self._lost:
+            log.error("ledger events were lost while it could not be written", extra={"count": self._lost})
+            self._lost = 0
+        return True
 
 
 def together(events: Sequence[Event]) -> list[Event]:

@@ -18,7 +18,7 @@ from hounsfield.ports.blobs import Blobs, Replay, Replayed
 from hounsfield.ports.clock import Clock
 from hounsfield.ports.database import Database
 from hounsfield.ports.jobs import NewJob
-from hounsfield.services.rounds import PACK_SERIES, record
+from hounsfield.services.indexing import PACK_SERIES, record
 from hounsfield.services.store import scan
 from hounsfield.services.verify import Damage, damage_events
 from hounsfield.wire.dicomfile.part10 import read_meta

@@ -10,6 +10,8 @@ from hounsfield.ports.blobs import Piece, Spill
 
 #: A spilled object waits for its disk when this much of it is not written yet; its sender then waits too.
 SPILL_BACKLOG = 4 * 1024 * 1024
+#: Memory that a waiting piece takes beyond its bytes: there are senders of single bytes.
+PIECE_COST = 64
 #: A spilled object is synced in steps, so that its end is not one long sync.
 SPILL_SYNC_STEP = 64 * 1024 * 1024
 
@@ -35,7 +37,7 @@ class SpillQueue:
             if self._error is not None:
                 return True  # the outcome is told at the end; until then the sender's bytes are drained
             self._waiting.append(piece)
-            self._backlog += len(piece)
+            self._backlog += len(piece) + PIECE_COST
             self._wake()
             if self._backlog < SPILL_BACKLOG:
                 return True
@@ -64,7 +66,7 @@ class SpillQueue:
                     break
             self._write(pieces)
             with self._lock:
-                self._backlog -= sum(map(len, pieces))
+                self._backlog -= sum(map(len, pieces)) + PIECE_COST * len(pieces)
                 resume, self._resume = self._resume, None
                 self._lock.notify_all()
             if resume is not None:

@@ -7,6 +7,7 @@ a file of their own, written by a thread of its own so that no association waits
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,13 +22,20 @@ from hounsfield.domain.stored import Arrival, Origin
 from hounsfield.domain.study import ObjectKeys
 from hounsfield.ports.blobs import Incoming, IntakeLog, Piece, Spill
 from hounsfield.ports.clock import Clock
-from hounsfield.services.rounds import OUT_OF_RESOURCES, Pending, Result, Rounds
+from hounsfield.services.indexing import Result
+from hounsfield.services.rounds import OUT_OF_RESOURCES, Pending, Rounds, Told
 from hounsfield.services.spilling import SpillQueue
 from hounsfield.wire.dicomfile.errors import MalformedError, TruncatedError
+from hounsfield.wire.dicomfile.extent import check_whole
 from hounsfield.wire.dicomfile.header import read_header
 from hounsfield.wire.dicomfile.part10 import build_meta
 
+log = logging.getLogger(__name__)
+
 __all__ = ["Receiver", "Result", "Store", "scan"]
+
+#: A piece of fewer bytes than the first is appended to the one before, up to the second.
+SMALL_PIECE, GATHERED_PIECE = 4096, 64 * 1024
 
 
 @dataclass(slots=True)
@@ -91,9 +99,9 @@ class Store:
         """Enter objects whose bytes stay where they are (`file:` locations)."""
         futures = []
         for arrival in arrivals:
-            pending = Pending(None, arrival.keys, arrival, 0)
-            self.rounds.submit(pending)
-            futures.append(pending.future)
+            future: Future[Result] = Future()
+            self.rounds.submit(Pending(None, arrival.keys, arrival, 0, future=future))
+            futures.append(future)
         return futures
 
     def close(self) -> None:
@@ -161,28 +169,56 @@ class Receiver:
         if self._spilled is None:
             if self._length <= self._store.large and self._store.budget.take(count):
                 self._taken += count
-                self._pieces.append(bytes(piece))
+                if count < SMALL_PIECE:
+                    self._gather(piece)
+                else:
+                    self._pieces.append(bytes(piece))
                 return True
             self._begin_spill()
         assert self._spilled is not None
         return self._spilled.put(bytes(piece), resume)
 
+    def _gather(self, piece: Piece) -> None:
+        """Small pieces go together: each alone would take many times its size in memory."""
+        pieces = self._pieces
+        last = pieces[-1] if pieces else None
+        if isinstance(last, bytearray) and len(last) < GATHERED_PIECE:
+            last += piece
+        else:
+            pieces.append(bytearray(piece))
+
     def finish(self) -> Future[Result]:
         """The data set is complete. The result comes when the object is durable and in the index, or is
         refused."""
+        future: Future[Result] = Future()
+        self._end(None, future)
+        return future
+
+    def finish_durable(self, told: Told) -> None:
+        """The data set is complete. `told` hears, on any thread, when the object is durable or refused; in
+        the index it will be a moment later (`Rounds.barrier`)."""
+        self._end(told, None)
+
+    def _end(self, told: Told | None, future: Future[Result] | None) -> None:
         store = self._store
         content_hash = self._hasher.digest()
         at = store.clock.now()
         if self._spilled is not None:
-            return self._finish_spilled(content_hash, at)
+            self._end_spilled(content_hash, at, told, future)
+            return
         keys = self._keys(self._pieces)
         if isinstance(keys, Refusal):
             self.abandon()
-            return _refused(keys, self._sop_instance)
+            self._refuse(keys.status, keys.reason, told, future)
+            return
         incoming = self._incoming(keys, content_hash, at)
-        pending = Pending(incoming, keys, None, self._taken, store.budget.give)
-        store.rounds.submit(pending)
-        return pending.future
+        store.rounds.submit(Pending(incoming, keys, None, self._taken, store.budget.give, told, future))
+
+    def _refuse(self, status: int, why: str, told: Told | None, future: Future[Result] | None) -> None:
+        if told is not None:
+            told(status, why)
+        if future is not None:
+            future.set_result(Result(None, status, why, self._sop_instance))
 
     def abandon(self) -> None:
         """Forget it: nothing of it is kept."""
@@ -227,6 +263,7 @@ class Receiver:
                 self._sop_class,
                 self._sop_instance,
                 partial=True,
+                pieces=pieces,
             )
             if found is not None:
                 return found
@@ -243,9 +280,10 @@ class Receiver:
         self._store.budget.give(self._taken)
         self._taken = 0
 
-    def _finish_spilled(self, content_hash: bytes, at: int) -> Future[Result]:
+    def _end_spilled(
+        self, content_hash: bytes, at: int, told: Told | None, future: Future[Result] | None
+    ) -> None:
         """On the disk thread: write what is left, sync, scan the file, hand it to a round."""
-        answer: Future[Result] = Future()
         spilled, spill = self._spilled, self._spill
         assert spilled is not None and spill is not None
 
@@ -263,19 +301,19 @@ class Receiver:
                 )
                 if isinstance(keys, Refusal):
                     spill.discard()
-                    answer.set_result(_refused(keys, self._sop_instance).result())
+                    self._refuse(keys.status, keys.reason, told, future)
                     return
-                pending = Pending(self._incoming(keys, content_hash, at), keys, None, 0, None, answer)
-                self._store.rounds.submit(pending)
+                incoming = self._incoming(keys, content_hash, at)
+                self._store.rounds.submit(Pending(incoming, keys, None, 0, None, told, future))
             except StorageFullError as error:
                 spill.discard()
-                answer.set_result(Result(None, OUT_OF_RESOURCES, error.what, self._sop_instance))
-            except BaseException as error:
+                self._refuse(OUT_OF_RESOURCES, error.what, told, future)
+            except Exception as error:
+                log.error("a large object could not be kept", exc_info=error)
                 spill.discard()
-                answer.set_exception(error)
+                self._refuse(OUT_OF_RESOURCES, f"internal error: {type(error).__name__}", told, future)
 
         spilled.close(settle)
-        return answer
 
 
 def scan(
@@ -286,20 +324,21 @@ def scan(
     sop_instance_uid: str = "",
     *,
     partial: bool = False,
+    pieces: Sequence[Piece] = (),
 ) -> ObjectKeys | Refusal | None:
-    """Keys of a data set, or why it is refused. With `partial`, None when `data` ends within the header."""
+    """Keys of a data set, or why it is refused. With `partial`, None when `data` ends within the header; the
+    whole is then in `pieces`, of which `data` is the first, or was looked at before."""
     try:
         header = read_header(data, transfer_syntax_uid, default_character_set=character_set)
-    except TruncatedError as error:
-        if partial:
-            return None
-        return Refusal(CANNOT_UNDERSTAND, f"the data set is cut short: {error}")
     except MalformedError as error:
-        if partial:
-            return None
-        return Refusal(CANNOT_UNDERSTAND, str(error))
+        return None if partial else _unreadable(error)
     if partial and not header.complete:
         return None
+    try:
+        if pieces or not partial:
+            check_whole(header, pieces or (data,), transfer_syntax_uid)
+    except MalformedError as error:
+        return _unreadable(error)
     return identify(
         header.values,
         header.request,
@@ -309,15 +348,15 @@ def scan(
     )
 
 
+def _unreadable(error: MalformedError) -> Refusal:
+    if isinstance(error, TruncatedError):
+        return Refusal(CANNOT_UNDERSTAND, f"the data set is cut short: {error}")
+    return Refusal(CANNOT_UNDERSTAND, str(error))
+
+
 def _scan_whole(
     data: Piece, syntax: str, character_set: str, sop_class: str, sop_instance: str
 ) -> ObjectKeys | Refusal:
     found = scan(data, syntax, character_set, sop_class, sop_instance)
     assert found is not None
     return found
-
-
-def _refused(refusal: Refusal, sop_instance_uid: str) -> Future[Result]:
-    future: Future[Result] = Future()
-    future.set_result(Result(None, refusal.status, refusal.reason, sop_instance_uid))
-    return future

@@ -83,9 +83,7 @@ def _held(row: tuple[Any, ...]) -> Held:
     return Held(
         row_id,
         Arrival(
-            ObjectKeys(
-                Patient(*patient), Study(*study), Series(*series), Instance(*instance), handed_over
-            ),
+            ObjectKeys(Patient(*patient), Study(*study), Series(*series), Instance(*instance), handed_over),
             syntax,
             bytes(content),
             Location(key, offset, length, meta_length),

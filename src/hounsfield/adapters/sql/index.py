@@ -219,7 +219,8 @@ class SqlIndex:
     def metadata(self, series_instance_uid: str) -> Location | None:
         row = self.connection.execute(
             "SELECT b.key, s.metadata_offset, s.metadata_length"
-            " FROM series s JOIN blob b ON b.id = s.metadata_blob WHERE s.uid = ? AND s.packed = s.n_instances",
+            " FROM series s JOIN blob b ON b.id = s.metadata_blob"
+            " WHERE s.uid = ? AND s.packed = s.n_instances",
             (clean_key(series_instance_uid),),
         ).fetchone()
         return None if row is None else Location(row[0], row[1], row[2], 0)

@@ -106,8 +106,8 @@ study = Table(
     _int("n_instances"),
     _big("created_at"),
     _big("changed_at"),
-    # with the modalities: of a day's studies, SQLite then reads only those that have the one asked for
-    Index(None, "study_date", "study_time", "modalities"),
+    # with the modalities: of a day's studies only those are read that have the one asked for
+    Index(None, "study_date", "study_time", "modalities", postgresql_include=["id"]),
 )
 
 series = Table(

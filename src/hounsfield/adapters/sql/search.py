@@ -18,7 +18,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
 
-from hounsfield.adapters.sql.connection import Connection
+from hounsfield.adapters.sql.connection import SQLITE, Connection
 from hounsfield.adapters.sql.search_where import (
     ANYTHING,
     COLUMNS,
@@ -31,7 +31,7 @@ from hounsfield.adapters.sql.search_where import (
 )
 from hounsfield.domain.attributes import ATTRIBUTES, Kind
 from hounsfield.domain.matching import accepts, is_universal, test_of
-from hounsfield.domain.query import Criterion, Level, Name, OneOf, Query, Single, Wildcard
+from hounsfield.domain.query import Criterion, Level, Moment, Name, OneOf, Query, Range, Single, Wildcard
 
 #: A limit up to which the rows are fetched at once.
 _AT_ONCE = 1000
@@ -169,15 +169,43 @@ def _clauses(query: Query, dialect: str, start: Start) -> list[Clause]:
     """All conditions but that on the patient's name where the search starts from it."""
     found: list[Clause] = []
     of_studies: list[Clause] = []
+    of_index: list[Clause] = []
+    by_index = _answered_by_index(query, dialect, start)
     for keyword, criterion in query.criteria.items():
         if keyword == start.keyword == "PatientName":
             continue
         clause = clause_of(keyword, criterion, dialect, scan=keyword != start.keyword)
-        (found if ATTRIBUTES[keyword].level <= query.level else of_studies).append(clause)
+        if ATTRIBUTES[keyword].level > query.level:
+            of_studies.append(clause)
+        else:
+            (of_index if keyword in by_index else found).append(clause)
+    if of_index:
+        found.append(rows_first(of_index, "study", dialect))
     if of_studies:
         sql = " AND ".join(["SELECT 1 FROM study s WHERE s.patient_id = p.id", *(c.sql for c in of_studies)])
         found.append(Clause(f"EXISTS ({sql})", tuple(v for c in of_studies for v in c.parameters)))
     return found
+
+
+def _answered_by_index(query: Query, dialect: str, start: Start) -> tuple[str, ...]:
+    """The keywords that PostgreSQL shall look for in the index of study dates before it reads a study: where
+    the days are few, so that the list of studies is short. SQLite does so by itself."""
+    if dialect == SQLITE or start.keyword != "StudyDate" or "ModalitiesInStudy" not in query.criteria:
+        return ()
+    match query.criteria["StudyDate"]:
+        case Single():
+            few = True
+        case Range(low, high) | Moment(low=low, high=high):
+            few = 0 <= _month(high) - _month(low) <= 1
+        case _:
+            few = False
+    return ("StudyDate", "StudyTime", "ModalitiesInStudy") if few else ()
+
+
+def _month(date: str) -> int:
+    """Months since the year 0; far before any where it cannot be told."""
+    digits = date.replace(".", "")[:6]
+    return int(digits[:4]) * 12 + int(digits[4:]) if len(digits) == 6 and digits.isdecimal() else -(2**31)
 
 
 def _by_name(connection: Connection, query: Query, start: Start, limit: int) -> Iterator[Row]:
@@ -193,7 +221,7 @@ def _by_name(connection: Connection, query: Query, start: Start, limit: int) -> 
     if not _count(connection, start, other, 1):
         return
     fits = test_of(criterion, ATTRIBUTES["PatientName"])
-    clauses = [rows_first(other, connection.dialect), *others]
+    clauses = [rows_first([other], "patient", connection.dialect), *others]
     for row in _rows(connection, query, start, clauses):
         if not fits(row["PatientName"].partition("=")[0]) and _meets(query, row):
             yield row

@@ -115,11 +115,23 @@ def other_groups_clause(criterion: Criterion, dialect: str) -> Clause:
     return _Maker(dialect, "").other_names(_pattern(criterion))
 
 
-def rows_first(clause: Clause, dialect: str) -> Clause:
-    """A condition on patients as a list of rows made first, lest PostgreSQL walk all patients in the order of
-    their names in search of them."""
-    rows = f"SELECT p.id FROM patient p WHERE {clause.sql}"
-    return clause._replace(sql=f"p.id IN ({rows})" if dialect == SQLITE else f"p.id = ANY(ARRAY({rows}))")
+def rows_first(clauses: list[Clause], table: str, dialect: str) -> Clause:
+    """Conditions on one table as a list of its rows made first: from its indexes alone where they suffice,
+    and lest PostgreSQL walk the whole table in the order of the result in search of the rows."""
+    both = _all(clauses)
+    alias = table[0]
+    rows = f"SELECT {alias}.id FROM {table} {alias} WHERE {both.sql}"
+    one_of = f"{alias}.id IN ({rows})" if dialect == SQLITE else f"{alias}.id = ANY(ARRAY({rows}))"
+    return both._replace(sql=one_of)
+
+
+def _all(clauses: list[Clause]) -> Clause:
+    return Clause(
+        " AND ".join(clause.sql for clause in clauses),
+        tuple(parameter for clause in clauses for parameter in clause.parameters),
+        all(clause.exact for clause in clauses),
+        any(clause.indexed for clause in clauses),
+    )
 
 
 def _indexed(sql: str, *parameters: Any) -> Clause:

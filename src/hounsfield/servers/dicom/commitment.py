@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hounsfield.domain.errors import HounsfieldError
-from hounsfield.net.association import Response
+from hounsfield.net.association import MAX_SMALL_DATA_SET
 from hounsfield.servers.dicom.identifiers import read_data_set, text_of, write_data_set
 from hounsfield.services import commitment
 from hounsfield.services.commitment_report import (
@@ -16,7 +16,7 @@ from hounsfield.services.commitment_report import (
     TRANSACTION_UID,
     commitment_items,
 )
-from hounsfield.wire.dicomfile.elements import Element
+from hounsfield.wire.dicomfile.elements import Element, Limits
 from hounsfield.wire.dicomfile.errors import MalformedError
 from hounsfield.wire.dicomfile.sop_classes import STORAGE_COMMITMENT_PUSH, STORAGE_COMMITMENT_PUSH_INSTANCE
 from hounsfield.wire.dimse import messages
@@ -24,6 +24,11 @@ from hounsfield.wire.dimse.status import Status
 
 if TYPE_CHECKING:
     from hounsfield.servers.dicom.requests import Operation
+
+#: An item and two elements for each object.
+LIMITS = Limits(max_elements=3 * commitment.MOST_OBJECTS + 100, max_bytes=MAX_SMALL_DATA_SET)
+#: Time for the peer to take the report here: less than the job waits before it opens an association.
+REPORT_SECONDS = commitment.GRACE_SECONDS / 2
 
 
 async def answer(operation: Operation, data: bytes) -> None:
@@ -38,14 +43,14 @@ async def answer(operation: Operation, data: bytes) -> None:
     if command.action_type != 1:
         _refuse(operation, Status.NO_SUCH_ACTION_TYPE, f"action type {command.action_type} is not known")
         return
+    server, session = operation.server, operation.session
     try:
-        elements = read_data_set(operation, data)
+        elements = await server.beside_loop(lambda: read_data_set(operation, data, LIMITS))
     except MalformedError as error:
         _refuse(operation, Status.PROCESSING_FAILURE, f"the action information cannot be read: {error}")
         return
     transaction = text_of(elements, TRANSACTION_UID, "UI")
     pairs = _pairs(elements)
-    server, session = operation.server, operation.session
     try:
         await server.beside_loop(
             lambda: commitment.request(
@@ -62,6 +67,7 @@ async def answer(operation: Operation, data: bytes) -> None:
         _refuse(operation, Status.INVALID_ARGUMENT_VALUE, error.what)
         return
     operation.send(messages.n_action_rsp(command, Status.SUCCESS))
+    operation.answered()
     await _report_here(operation, transaction, pairs)
 
 
@@ -74,7 +80,7 @@ async def _report_here(operation: Operation, transaction: str, pairs: list[tuple
     if not association.open or session.release_waits:
         return
     message_id = association.new_message_id()
-    queue = association.expect(message_id)
+    answers = association.expect(message_id)
     try:
         association.send(
             operation.context.id,
@@ -86,7 +92,7 @@ async def _report_here(operation: Operation, transaction: str, pairs: list[tuple
             ),
             write_data_set(operation, commitment_items(transaction, decision.committed, decision.failed)),
         )
-        response: Response = await association.answer(queue, server.settings.answer_seconds)
+        response = await answers.next(min(server.settings.answer_seconds, REPORT_SECONDS))
     except (ConnectionError, TimeoutError):
         return  # the job delivers it on a new association
     finally:

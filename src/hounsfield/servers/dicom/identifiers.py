@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from hounsfield.wire.dicomfile.elements import Element, decode, encode
+from hounsfield.wire.dicomfile.elements import Element, Limits, decode, encode
 from hounsfield.wire.dicomfile.text import decode_text
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ RETRIEVE_KEYS: Mapping[int, tuple[str, str]] = {
 }
 
 
-def read_data_set(operation: Operation, data: bytes) -> dict[int, Element]:
+def read_data_set(operation: Operation, data: bytes, limits: Limits | None = None) -> dict[int, Element]:
     """The data set of a request. Raises MalformedError."""
-    return decode(data, explicit=operation.explicit)
+    return decode(data, explicit=operation.explicit, limits=limits)
 
 
 def write_data_set(operation: Operation, items: Iterable[tuple[int, str, bytes | list[object]]]) -> bytes:

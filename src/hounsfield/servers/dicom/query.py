@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,9 @@ async def answer(operation: Operation, data: bytes) -> None:
     began = server.clock.monotonic()
     model = FIND_MODELS.get(operation.context.abstract_syntax, "")
     if not model or command.affected_sop_class_uid != operation.context.abstract_syntax:
-        _refuse(operation, Status.SOP_CLASS_NOT_SUPPORTED, "Affected SOP Class UID is not that of the context")
+        _refuse(
+            operation, Status.SOP_CLASS_NOT_SUPPORTED, "Affected SOP Class UID is not that of the context"
+        )
         return
     agreed = operation.session.extended(operation.context.abstract_syntax)
     try:
@@ -48,28 +51,35 @@ async def answer(operation: Operation, data: bytes) -> None:
     except IdentifierRefusedError as error:
         _refuse(operation, error.status, error.what, (error.offending,))
         return
-    sent, status = 0, int(Status.SUCCESS)
+    sent = 0
+
+    def count(matches: int) -> None:
+        nonlocal sent
+        sent += matches
+
+    status = int(Status.CANCEL)  # also what the ledger tells of an association that ended before
     try:
-        sent, status = await _send_matches(operation, plan)
+        await _send_matches(operation, plan, count)
+        if not operation.cancelled:
+            status = Status.SUCCESS
         operation.send(c_find_rsp(command, status))
     except HounsfieldError as error:
         status = Status.OUT_OF_RESOURCES
         _refuse(operation, status, error.what)
-    _note(operation, plan, model, sent, status, server.clock.monotonic() - began)
+    finally:
+        _note(operation, plan, model, sent, status, server.clock.monotonic() - began)
 
 
-async def _send_matches(operation: Operation, plan: Plan) -> tuple[int, int]:
-    """Send every match; how many, and the final status."""
+async def _send_matches(operation: Operation, plan: Plan, count: Callable[[int], None]) -> None:
+    """Send every match, until the peer cancels. Raises ConnectionError, HounsfieldError."""
     server, explicit = operation.server, operation.explicit
     loop = asyncio.get_running_loop()
     pending = c_find_rsp(operation.command, plan.pending, has_data_set=True)
-    sent = 0
 
     async def send(batch: list[bytes]) -> bool:
-        nonlocal sent
         for identifier in batch:
             operation.send(pending, identifier)
-        sent += len(batch)
+        count(len(batch))
         await operation.association.link.drained()
         operation.session.touch()
         return not operation.cancelled
@@ -85,8 +95,7 @@ async def _send_matches(operation: Operation, plan: Plan) -> tuple[int, int]:
                 if not asyncio.run_coroutine_threadsafe(send(batch), loop).result():
                     return []
 
-    await send(await server.beside_loop_for_long(read))
-    return sent, int(Status.CANCEL if operation.cancelled else Status.SUCCESS)
+    await send(await server.beside_loop_for_long(operation.session.slot.device, read))
 
 
 def _refuse(operation: Operation, status: int, comment: str, offending: tuple[int, ...] = ()) -> None:

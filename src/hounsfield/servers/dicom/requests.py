@@ -7,10 +7,11 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING
 
 from hounsfield.domain.admit import may
+from hounsfield.domain.errors import HounsfieldError
 from hounsfield.domain.events import Event
-from hounsfield.net.association import Association, Context, Sink, SmallSink
+from hounsfield.net.association import MAX_SMALL_DATA_SET, Association, Context, Passing, Sink, SmallSink
 from hounsfield.servers.dicom import commitment, query, retrieval
-from hounsfield.servers.dicom.storage import Drain, store_sink
+from hounsfield.servers.dicom.storage import store_sink
 from hounsfield.wire.dimse import fields, messages
 from hounsfield.wire.dimse.command import Command
 from hounsfield.wire.dimse.status import Status
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 #: Operations of one association that run at the same time; we answer 1/1 to asynchronous operations, so
 #: a peer that has more under way does not keep to it.
 MOST_OPERATIONS = 8
+#: Largest identifier. A list of UIDs may be long; in explicit VR it ends at 64 KiB anyway.
+MOST_OF_IDENTIFIER = 1024 * 1024
 
 Handler = Callable[["Operation", bytes], Coroutine[object, object, None]]
 
@@ -29,7 +32,7 @@ Handler = Callable[["Operation", bytes], Coroutine[object, object, None]]
 class Operation:
     """One request that takes its time: it can be cancelled, and answers through its association."""
 
-    __slots__ = ("association", "cancelled", "command", "context", "server", "session")
+    __slots__ = ("_answered", "association", "cancelled", "command", "context", "server", "session")
 
     def __init__(
         self, session: Session, association: Association, context: Context, command: Command
@@ -40,6 +43,14 @@ class Operation:
         self.context = context
         self.command = command
         self.cancelled = False
+        self._answered = False
+
+    def answered(self) -> None:
+        """The peer has its answer: what is still done on the association keeps no release waiting.
+        Idempotent."""
+        if not self._answered and self.session.requests is not None:
+            self._answered = True
+            self.session.requests.done()
 
     def send(self, command: Command, data: bytes | None = None) -> None:
         self.association.send(self.context.id, command, data)
@@ -79,7 +90,7 @@ class Requests:
         if field == fields.C_STORE_RQ:
             return store_sink(self, association, context, command)
         if field == fields.C_ECHO_RQ:
-            return Drain(self, lambda: messages.c_echo_rsp(command), association, context)
+            return self._passing(association, context, messages.c_echo_rsp(command))
         found = _HANDLERS.get(field)
         if found is None:
             return self._refuse(
@@ -94,12 +105,16 @@ class Requests:
             return self._refuse(association, context, command, Status.NOT_AUTHORIZED, why)
         if len(self._operations) >= MOST_OPERATIONS or command.message_id in self._operations:
             association.abort("more operations at once than were negotiated")
-            return Drain(
-                self, lambda: messages.respond(command, Status.DUPLICATE_INVOCATION), association, context
-            )
+            return self._passing(association, context, messages.respond(command, Status.DUPLICATE_INVOCATION))
         operation = Operation(self.session, association, context, command)
         self._operations[command.message_id] = operation
-        return SmallSink(association, lambda data: self._start(operation, handler, data))
+        most = MAX_SMALL_DATA_SET if field == fields.N_ACTION_RQ else MOST_OF_IDENTIFIER
+        return SmallSink(
+            association,
+            lambda data: self._start(operation, handler, data),
+            most=most,
+            cut_off=lambda: self._over(operation),
+        )
 
     def cancel(self, association: Association, message_id: int) -> None:
         operation = self._operations.get(message_id)
@@ -128,23 +143,39 @@ class Requests:
 
     async def _run(self, operation: Operation, handler: Handler, data: bytes) -> None:
         try:
+            # What was acknowledged can be found: the answer waits for the index to have caught up.
+            behind = self.server.store.rounds.barrier()
+            if behind is not None:
+                await asyncio.wrap_future(behind)
             await handler(operation, data)
         except ConnectionError:
             pass  # the association ended; its end is in the ledger
         except Exception as error:
             self.server.trouble(f"request {operation.command.field:04X}H failed", error)
-            comment = f"internal error: {type(error).__name__}"
-            operation.send(messages.respond(operation.command, Status.PROCESSING_FAILURE, comment))
+            comment = error.what if isinstance(error, HounsfieldError) else f"error: {type(error).__name__}"
             self.refused(operation.command, Status.PROCESSING_FAILURE, comment)
+            operation.send(messages.respond(operation.command, Status.PROCESSING_FAILURE, comment))
         finally:
-            self._operations.pop(operation.command.message_id, None)
-            self.done()
+            self._over(operation)
+
+    def _over(self, operation: Operation) -> None:
+        self._operations.pop(operation.command.message_id, None)
+        operation.answered()
 
     def _refuse(
         self, association: Association, context: Context, command: Command, status: int, why: str
     ) -> Sink:
         self.refused(command, status, why)
-        return Drain(self, lambda: messages.respond(command, status, why), association, context)
+        return self._passing(association, context, messages.respond(command, status, why))
+
+    def _passing(self, association: Association, context: Context, answer: Command) -> Sink:
+        """Lets a data set pass, if there is one, then answers."""
+
+        def done() -> None:
+            association.send(context.id, answer)
+            self.done()
+
+        return Passing(done, self.done)
 
     def refused(self, command: Command, status: int, comment: str) -> None:
         """Write down that a request was answered with a failure."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hounsfield.domain.device import Device
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 #: Pending answers are sent at most this often: a peer that wants to draw a bar needs no more.
 PENDING_SECONDS = 0.25
-#: Failed SOP Instance UID List (0008,0058): as many as an answer can carry without becoming a study itself.
-MOST_FAILED_UIDS = 10_000
+#: Failed SOP Instance UID List (0008,0058) is UI: in explicit VR its length has 16 bits.
+MOST_OF_FAILED_UIDS = 0xFFFE
 
 
 class _Run:
@@ -40,6 +41,7 @@ class _Run:
         self.study = ""
         self.began = operation.server.clock.monotonic()
         self._last_pending = self.began
+        self._noted = False
 
     def took(self, result: SendResult) -> None:
         """One sub-operation ended."""
@@ -64,11 +66,10 @@ class _Run:
         operation, counts = self.operation, self.counts
         pending = status == Status.PENDING
         final_with_remaining = status == Status.CANCEL
-        failed = [f.sop_instance_uid for f in counts.failures[:MOST_FAILED_UIDS]]
         data = None
-        if failed and not pending:
-            uids = "\\".join(failed)
-            data = write_data_set(operation, [(0x00080058, "UI", uids.encode("ascii"))])
+        if counts.failures and not pending:
+            uids = failed_uids([f.sop_instance_uid for f in counts.failures])
+            data = write_data_set(operation, [(0x00080058, "UI", uids)])
         operation.send(
             retrieve_rsp(
                 operation.command,
@@ -90,7 +91,7 @@ class _Run:
     def finish(self) -> None:
         """The final answer, by what became of the sub-operations."""
         counts = self.counts
-        if self.operation.cancelled:
+        if self.operation.cancelled and counts.remaining:
             status, comment = Status.CANCEL, ""
         elif counts.failed and not counts.completed and not counts.warning:
             status, comment = Status.OUT_OF_RESOURCES_SUBOPERATIONS, counts.failures[0].reason
@@ -103,6 +104,10 @@ class _Run:
         self.note(status)
 
     def note(self, status: int) -> None:
+        """Once: how it ended, for the ledger."""
+        if self._noted:
+            return
+        self._noted = True
         operation, counts = self.operation, self.counts
         server = operation.server
         payload: dict[str, object] = {
@@ -162,20 +167,18 @@ async def get(operation: Operation, data: bytes) -> None:
     found = await _planned(run, data)
     if found is None:
         return
-    association = operation.association
     try:
         await send_all(
-            AssociationChannel(association, operation.server.settings.answer_seconds),
+            AssociationChannel(operation.association, operation.server.settings.answer_seconds),
             found.instances,
             operation.server.open_data_set,
             operation.server.transcoder,
             run.took,
             cancelled=lambda: operation.cancelled,
         )
-    except ConnectionError:
-        run.note(0xA702)
-        raise
-    run.finish()
+        run.finish()
+    finally:  # where the association ended before, the ledger tells how far it came
+        run.note(Status.CANCEL)
 
 
 async def move(operation: Operation, data: bytes) -> None:
@@ -186,14 +189,18 @@ async def move(operation: Operation, data: bytes) -> None:
     device = await server.beside_loop(server.devices.destination, destination)
     if device is None:
         nearest = server.devices.nearest(destination)
-        hint = f"; nearest known: {nearest}" if nearest else ""
-        run.refuse(Status.MOVE_DESTINATION_UNKNOWN, f"move destination {destination!r} is not known{hint}")
+        hint = f"; nearest known: {nearest}" if nearest and nearest != destination else ""
+        without = "has no address here" if server.devices.by_ae_title(destination) else "is not known"
+        run.refuse(Status.MOVE_DESTINATION_UNKNOWN, f"move destination {destination!r} {without}{hint}")
         return
     found = await _planned(run, data)
     if found is None:
         return
-    await _send_to(run, device, found.instances)
-    run.finish()
+    try:
+        await _send_to(run, device, found.instances)
+        run.finish()
+    finally:  # where the association ended before, the ledger tells how far it came
+        run.note(Status.CANCEL)
 
 
 async def _send_to(run: _Run, device: Device, instances: list[StoredInstance]) -> None:
@@ -214,6 +221,16 @@ async def _send_to(run: _Run, device: Device, instances: list[StoredInstance]) -
         )
     except (HounsfieldError, ConnectionError) as error:
         why = error.what if isinstance(error, HounsfieldError) else str(error)
+        if operation.cancelled:
+            return
         for instance in instances:
             if instance.sop_instance_uid not in told:
                 run.took(SendResult(instance.sop_instance_uid, 0xA702, why))
+
+
+def failed_uids(uids: Sequence[str]) -> bytes:
+    """As many of them as the element can hold."""
+    joined = "\\".join(uids).encode("ascii")
+    if len(joined) <= MOST_OF_FAILED_UIDS:
+        return joined
+    return joined[: joined.rindex(b"\\", 0, MOST_OF_FAILED_UIDS + 1)]

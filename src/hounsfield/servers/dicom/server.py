@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from hounsfield.domain.events import Event
 from hounsfield.domain.study import StoredInstance
@@ -21,7 +22,7 @@ from hounsfield.ports.peers import Peers
 from hounsfield.ports.pixels import Transcoder
 from hounsfield.servers.dicom.negotiation import AcceptPolicy
 from hounsfield.servers.dicom.session import Session
-from hounsfield.servers.dicom.slots import Slots
+from hounsfield.servers.dicom.slots import SILENT_SECONDS, Slots
 from hounsfield.services.accounts import check_password
 from hounsfield.services.devices import DeviceBook
 from hounsfield.services.reading import Reader
@@ -37,6 +38,10 @@ T = TypeVar("T")
 #: Threads for the database and for reading pixels: more would only wait for the same disk.
 THREADS = 8
 LONG_THREADS = 32
+#: Queries of one device that are answered at one time: a peer that does not read keeps its thread.
+LONG_PER_DEVICE = 8
+#: Passcodes checked at one time.
+PASSCODES = 2
 BACKLOG = 512
 
 
@@ -77,12 +82,16 @@ class DicomServer:
             settings.max_pending,
             settings.max_pending_per_address,
             services.clock.monotonic,
+            silent=min(SILENT_SECONDS, settings.idle_seconds / 2),
         )
         self.sessions: set[Session] = set()
         self.stopping = False
+        self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="dicom")
         self._long_threads = ThreadPoolExecutor(LONG_THREADS, thread_name_prefix="query")
         self._servers: list[asyncio.Server] = []
+        self._passcodes = asyncio.Semaphore(PASSCODES)
+        self._long_places: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     # For sessions and requests -------------------------------------------------------------------------
 
@@ -90,9 +99,23 @@ class DicomServer:
         """Run what waits for a database or a disk on a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: call(*arguments))
 
-    async def beside_loop_for_long(self, call: Callable[[], T]) -> T:
-        """The same for what lasts as long as a peer takes: it never keeps short look-ups waiting."""
-        return await asyncio.get_running_loop().run_in_executor(self._long_threads, call)
+    async def beside_loop_for_long(self, device: str, call: Callable[[], T]) -> T:
+        """The same for what lasts as long as a peer takes: it keeps neither short look-ups nor other devices
+        waiting."""
+        places = self._long_places.get(device)
+        if places is None:
+            places = self._long_places[device] = asyncio.Semaphore(LONG_PER_DEVICE)
+        await places.acquire()
+        running = self._long_threads.submit(call)
+        running.add_done_callback(lambda _: self._soon(places.release))
+        return await asyncio.wrap_future(running)
+
+    def _soon(self, call: Callable[[], None]) -> None:
+        """From any thread."""
+        try:
+            self._loop.call_soon_threadsafe(call)
+        except RuntimeError:
+            pass  # the loop is closed: the server has stopped
 
     def note(self, event: Event) -> None:
         self.recorder.note(event)
@@ -108,8 +131,13 @@ class DicomServer:
             return ours
         return self.devices.nearest(calling)
 
-    def passcode_fits(self, name: bytes, passcode: bytes) -> bool:
-        """User identity of type 2 (PS3.7 D.3.3.7) against the accounts."""
+    async def passcode_fits(self, name: bytes, passcode: bytes) -> bool:
+        """User identity of type 2 (PS3.7 D.3.3.7) against the accounts. A few at a time: each check takes its
+        64 MiB on purpose."""
+        async with self._passcodes:
+            return await self.beside_loop(self._passcode_fits, name, passcode)
+
+    def _passcode_fits(self, name: bytes, passcode: bytes) -> bool:
         with self.database.read() as tx:
             account = tx.accounts.get(name.decode("utf-8", "replace"))
         return check_password(account, passcode.decode("utf-8", "replace"))
@@ -155,12 +183,10 @@ class DicomServer:
         for session in list(self.sessions):
             if session.association is None:
                 session.drop("the archive is stopping")
-        while any(s.is_working() for s in self.sessions) and loop.time() < end:
-            await asyncio.sleep(0.05)
+        await _until(lambda: not any(s.is_working() for s in self.sessions), end)
         for session in list(self.sessions):
             session.drop("the archive is stopping")
-        while self.sessions and loop.time() < end + 2:
-            await asyncio.sleep(0.01)
+        await _until(lambda: not self.sessions, end + 2)
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._long_threads.shutdown(wait=True, cancel_futures=True)
 
@@ -172,6 +198,15 @@ class DicomServer:
             artim=self.settings.artim_seconds,
             idle=self.settings.idle_seconds,
         )
+
+
+async def _until(condition: Callable[[], bool], end: float) -> None:
+    """Until it holds, or until `end` on the loop's clock."""
+    loop = asyncio.get_running_loop()
+    while True:
+        if condition() or loop.time() >= end:
+            return
+        await asyncio.sleep(0.02)
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext:

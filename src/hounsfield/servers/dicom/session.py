@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hounsfield.domain.device import Admission, Device, Verdict
 from hounsfield.domain.events import Event, Subjects
-from hounsfield.domain.ids import clean_ae_title
+from hounsfield.domain.ids import clean_ae_title, is_ae_title
 from hounsfield.net.association import Association, Context
 from hounsfield.net.link import Link
 from hounsfield.servers.dicom.negotiation import answer_request, contexts_of, refused_contexts
@@ -70,7 +70,6 @@ class Session:
         self.slot = Slot("", self.drop, lambda: self.active)
         self.active = server.clock.monotonic()
         self.accepted_at = 0.0
-        self._request: AssociateRequest | None = None
         self._ended = False
         self._noted = False
         self.release_waits = False
@@ -81,7 +80,7 @@ class Session:
     def connected(self, link: Link) -> None:
         self.link = link
         self.slot.address = link.peer_address
-        self.slot.busy = self.is_busy
+        self.slot.busy = lambda: self.is_busy() and not link.stuck
         self.server.sessions.add(self)
         self.server.slots.connected(self.slot)
 
@@ -94,6 +93,8 @@ class Session:
             self._task = asyncio.get_running_loop().create_task(self._decide(event.request))
         elif isinstance(event, ul.ReleaseRequested):
             self.release_waits = True
+            if self.association is not None and self.association.receiving:
+                self.association.abort("the peer asked for release within a message")
             self.maybe_release()
         elif isinstance(event, ul.Aborted):
             self.end("aborted-by-peer", str(event))
@@ -119,7 +120,6 @@ class Session:
 
     async def _decide(self, request: AssociateRequest) -> None:
         """Accept or reject; what has to be looked up in the database is looked up beside the loop."""
-        self._request = request
         self.calling = clean_ae_title(request.calling)
         self.called = clean_ae_title(request.called)
         server, link = self.server, self.link
@@ -127,23 +127,30 @@ class Session:
         try:
             verdict = await server.beside_loop(server.devices.verdict, self.calling, link.peer_address)
             rejection = await self._rejection(request, verdict)
+            if self._ended or link.transport is None:
+                return
+            if rejection is None:
+                self._accept(request, verdict)
+            else:
+                self._reject(*rejection)
+                return
         except Exception as error:
             server.trouble("an association request could not be decided", error)
-            rejection = (*_CONGESTION, f"the archive cannot look up devices now: {type(error).__name__}")
-        if self._ended or link.transport is None:
+            if not self._ended and self.association is None and link.transport is not None:
+                why = f"the archive cannot look up devices now: {type(error).__name__}"
+                self._reject(*_CONGESTION, why)
             return
-        if rejection is not None:
-            self._reject(request, *rejection)
-            return
-        self._accept(request, verdict)
-        await server.beside_loop(
-            server.devices.seen,
-            self.calling,
-            self.called,
-            link.peer_address,
-            f"{request.user.implementation_class_uid} {request.user.implementation_version}".strip(),
-            verdict,
-        )
+        try:
+            await server.beside_loop(
+                server.devices.seen,
+                self.calling,
+                self.called,
+                link.peer_address,
+                f"{request.user.implementation_class_uid} {request.user.implementation_version}".strip(),
+                verdict,
+            )
+        except Exception as error:  # the association does not suffer
+            server.trouble("that a device called could not be written down", error)
 
     async def _rejection(
         self, request: AssociateRequest, verdict: Verdict
@@ -155,23 +162,23 @@ class Session:
             return (*_CALLED_UNKNOWN, f"called {self.called!r}, we are {settings.ae_title}")
         if verdict.admission is Admission.REFUSE:
             return (*_NOT_RECOGNIZED, verdict.reason)
-        if not self.calling:
-            return (*_NOT_RECOGNIZED, "the calling AE title is empty")
+        if not is_ae_title(self.calling):
+            return (*_NOT_RECOGNIZED, "the calling AE title is empty, or holds what no AE title can")
         if self.server.stopping:
             return (*_CONGESTION, "the archive is stopping")
         identity = request.user.user_identity
-        if identity is not None and identity.kind == 2:
-            known = await self.server.beside_loop(
-                self.server.passcode_fits, identity.primary, identity.secondary
-            )
-            if not known:
-                return (*_NO_REASON, "the user name and passcode are not known here")
+        if (
+            identity is not None
+            and identity.kind == 2
+            and not await self.server.passcode_fits(identity.primary, identity.secondary)
+        ):
+            return (*_NO_REASON, "the user name and passcode are not known here")
         device = verdict.device
         name = device.name if device else f"{self.calling}@{self.slot.address}"
         why = self.server.slots.associate(self.slot, name, device.max_associations if device else 0)
         return (*_LIMIT, why) if why else None
 
-    def _reject(self, request: AssociateRequest, result: int, source: int, reason: int, why: str) -> None:
+    def _reject(self, result: int, source: int, reason: int, why: str) -> None:
         assert self.link is not None
         nearest = ""
         if source == RejectSource.USER:
@@ -205,6 +212,7 @@ class Session:
         contexts = contexts_of(request, accept, self.link.core.contexts)
         self.requests = Requests(self.server, self)
         self.association = Association(self.link, contexts, self.requests)
+        self.association.on_abort = lambda why: self.end("aborted-by-us", why)
         self.accepted_at = self.active = self.server.clock.monotonic()
         self._note_accepted(request, contexts, refused_contexts(request, accept))
         self.link.flush()
@@ -249,8 +257,10 @@ class Session:
         return next((e.info for e in accepted.user.extended if e.sop_class_uid == abstract_syntax), b"")
 
     def is_busy(self) -> bool:
-        """Whether we owe the peer an answer."""
-        return self.requests is not None and self.requests.outstanding > 0
+        """Whether we owe the peer an answer. What it has not sent to its end is owed by the peer."""
+        if self.requests is None or self.association is None:
+            return False
+        return self.requests.outstanding > self.association.receiving
 
     def is_working(self) -> bool:
         """Whether the association is in the middle of something: what a stop waits for."""
@@ -264,10 +274,21 @@ class Session:
 
     def maybe_release(self) -> None:
         """Answer A-RELEASE-RQ once nothing is owed any more."""
-        if not self.release_waits or self.is_busy() or self._ended:
+        if not self.release_waits or self._ended or (self.requests is not None and self.requests.outstanding):
+            return
+        # Who has released can be asked, anywhere, for what it was acknowledged: the index has it by then.
+        self.release_waits = False
+        behind = self.server.store.rounds.barrier() if self.requests and self.requests.objects else None
+        if behind is None:
+            self._release()
+        else:
+            loop = asyncio.get_running_loop()
+            behind.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release))
+
+    def _release(self) -> None:
+        if self._ended:
             return
         assert self.link is not None
-        self.release_waits = False
         self.link.core.accept_release()
         self.end("released", "")
         self.link.flush()
@@ -280,6 +301,8 @@ class Session:
             self.link.core.abort(AbortSource.PROVIDER, AbortReason.NOT_SPECIFIED)
             self.end("aborted-by-us", why)
             self.link.flush()
+            if self.link.stuck:  # it would not even take the abort
+                self.link.abort_transport()
         else:
             self.end("dropped", why)
             self.link.abort_transport()
@@ -292,8 +315,6 @@ class Session:
         if self.association is None:
             self._note_no_association(why)
             return
-        if self.association.why_ended and how != "released":
-            why = self.association.why_ended
         self.association.ended(why or how)
         requests = self.requests
         self.server.note(

@@ -21,9 +21,10 @@ class Slot:
 
     address: str
     drop: Callable[[str], None]
-    #: Monotonic seconds of the last completed message (bytes alone do not count: they may trickle).
+    #: Monotonic seconds of the last sign of life: a message, or a good piece of one (bytes may trickle).
     active: Callable[[], float]
     device: str = ""
+    #: Whether it waits for us: then its silence is ours.
     busy: Callable[[], bool] = field(default=lambda: False)
 
 
@@ -37,12 +38,15 @@ class Slots:
         pending: int,
         pending_per_address: int,
         now: Callable[[], float],
+        *,
+        silent: float = SILENT_SECONDS,
     ) -> None:
         self.associations = associations
         self.per_device = per_device
         self.pending = pending
         self.pending_per_address = pending_per_address
         self._now = now
+        self.silent = silent
         self._pending: dict[Slot, None] = {}  # in order of arrival
         self._associated: dict[Slot, None] = {}
 
@@ -59,6 +63,8 @@ class Slots:
     def associate(self, slot: Slot, device: str, limit: int) -> str:
         """Move a connection to the associations. Returns '' or why there is no place."""
         limit = limit or self.per_device
+        if slot not in self._pending:
+            return "the connection had to give way to others"
         of_device = [s for s in self._associated if s.device == device]
         if len(of_device) >= limit and not self._evict(of_device):
             return f"{device} has {limit} associations already"
@@ -80,7 +86,7 @@ class Slots:
 
     def _evict(self, among: list[Slot]) -> bool:
         now = self._now()
-        silent = [(s.active(), s) for s in among if not s.busy() and now - s.active() > SILENT_SECONDS]
+        silent = [(s.active(), s) for s in among if not s.busy() and now - s.active() > self.silent]
         if not silent:
             return False
         self._drop(min(silent, key=lambda pair: pair[0])[1], "silent, and its place was needed")

@@ -75,10 +75,10 @@ class _LimitedFile:
 
 def read_elements(
     data: Buffer, layout: Layout, explicit: bool, wanted: Mapping[int, str]
-) -> tuple[Found, Found, bool]:
+) -> tuple[Found, Found, int]:
     """Wanted elements as (tag, VR, value field), (0008,0005) first; the same of the first item of
-    (0040,0275); whether the end of the header was reached (pixel data). Raises MalformedError or a
-    subclass of it."""
+    (0040,0275); the offset of the pixel data, which end the header, -1 without. Raises MalformedError or
+    a subclass of it."""
     from pydicom.filereader import read_dataset
 
     file = _LimitedFile(data)
@@ -108,7 +108,7 @@ def read_elements(
     except Exception as error:
         # pydicom promises no particular exceptions for bytes that are not DICOM
         raise file.breach or MalformedError(f"not a readable data set ({type(error).__name__})") from error
-    return found, request, file.stopped
+    return found, request, file.tell() if file.stopped else -1
 
 
 def _elements(data_set: Any, wanted: Mapping[int, str]) -> Found:

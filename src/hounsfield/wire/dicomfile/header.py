@@ -97,6 +97,10 @@ class Header:
     handed_over: bool  # pydicom had to read it
     has_pixels: bool  # Bits Allocated (0028,0100) has a value; Pixel Data itself is not looked for
     complete: bool  # an element behind the last wanted one was seen: more data would change nothing
+    #: Offset of the first element that was not looked at (in the inflated data where deflated), -1 for none;
+    #: and whether it has an explicit VR.
+    rest: int = -1
+    explicit: bool = True
 
 
 def read_header(data: Buffer, transfer_syntax_uid: str, *, default_character_set: str = "") -> Header:
@@ -119,10 +123,12 @@ def _read(data: Buffer, layout: Layout, explicit: bool, default_character_set: s
     request: Found = []
     try:
         scan = _scan_explicit if explicit else _scan_implicit
-        complete = scan(data, layout, found, request)
+        rest = scan(data, layout, found, request)
         header = _decode(found, request, layout, default_character_set)
-        header.complete = complete
-        if not complete:
+        header.complete = rest >= 0
+        header.rest = rest
+        header.explicit = explicit
+        if rest < 0:
             return header
         values = header.values
         for tag in _REQUIRED:
@@ -134,10 +140,12 @@ def _read(data: Buffer, layout: Layout, explicit: bool, default_character_set: s
         pass
     from hounsfield.wire.dicomfile.handover import read_elements
 
-    found, request, complete = read_elements(data, layout, explicit, _WANTED)
+    found, request, rest = read_elements(data, layout, explicit, _WANTED)
     header = _decode(found, request, layout, default_character_set)
     header.handed_over = True
-    header.complete = complete
+    header.complete = rest >= 0
+    header.rest = rest
+    header.explicit = 0 <= rest <= len(data) - 8 and looks_explicit(data, rest)
     return header
 
 
@@ -161,8 +169,9 @@ def _read_deflated(data: Buffer, default_character_set: str) -> Header:
         size *= 8
 
 
-def _scan_explicit(data: Buffer, layout: Layout, found: Found, request: Found) -> bool:
-    """Collect wanted elements; whether the scan got past the last of them.
+def _scan_explicit(data: Buffer, layout: Layout, found: Found, request: Found) -> int:
+    """Collect wanted elements; the offset of what is behind the last of them (from Request Attributes
+    Sequence on), -1 where the data end before.
 
     Every operation in the loop counts: it runs a hundred times for each object received. That the data end
     is noticed by the reader of the next element (struct.error), not by a comparison for each.
@@ -180,7 +189,7 @@ def _scan_explicit(data: Buffer, layout: Layout, found: Found, request: Found) -
             tag = group << 16 | element
             if not last < tag < limit:
                 if tag >= limit:
-                    return True
+                    return position
                 raise OddError
             last = tag
             position += 8
@@ -193,7 +202,7 @@ def _scan_explicit(data: Buffer, layout: Layout, found: Found, request: Found) -
                 position += 4
                 if tag == REQUEST_ATTRIBUTES:
                     collect_request(data, position, length, layout, False, request)
-                    return True
+                    return position - 12
                 if length == UNDEFINED:
                     position = skip_sequence(data, position, layout, False)
                     continue
@@ -205,7 +214,7 @@ def _scan_explicit(data: Buffer, layout: Layout, found: Found, request: Found) -
     raise LimitError(f"more than {MAX_STEPS} elements before the end of the header", position)
 
 
-def _scan_implicit(data: Buffer, layout: Layout, found: Found, request: Found) -> bool:
+def _scan_implicit(data: Buffer, layout: Layout, found: Found, request: Found) -> int:
     """The same for implicit VR, where the VR is that of PS3.6."""
     size = len(data)
     read_head = layout.implicit_head
@@ -221,13 +230,13 @@ def _scan_implicit(data: Buffer, layout: Layout, found: Found, request: Found) -
             tag = group << 16 | element
             if not last < tag < limit:
                 if tag >= limit:
-                    return True
+                    return position
                 raise OddError
             last = tag
             position += 8
             if tag == REQUEST_ATTRIBUTES:
                 collect_request(data, position, length, layout, True, request)
-                return True
+                return position - 8
             if length == UNDEFINED:
                 position = skip_sequence(data, position, layout, True)
                 continue
@@ -247,13 +256,13 @@ def _value(data: Buffer, position: int, length: int, size: int, tag: int) -> byt
     return bytes(data[position : position + length])
 
 
-def _ends(data: Buffer, position: int, size: int) -> bool:
+def _ends(data: Buffer, position: int, size: int) -> int:
     """The data end where an element could begin: in good order but for a few bytes of zero padding."""
     if position > size:
         raise TruncatedError("the data ends within a value", size)
     if any(data[position:size]):
         raise TruncatedError("the data ends within a tag or length", position)
-    return False
+    return -1
 
 
 def _decode(found: Found, request: Found, layout: Layout, default_character_set: str) -> Header:

@@ -28,6 +28,11 @@ class Inflater:
         """Whether there is no more to inflate: the stream ended, or the data did."""
         return self._stream.eof or (self._position >= len(self._data) and not self._rest)
 
+    @property
+    def whole(self) -> bool:
+        """Whether the stream came to its own end (RFC 1951 3.2.3)."""
+        return self._stream.eof
+
     def up_to(self, size: int) -> bytes:
         """The first `size` inflated bytes (fewer where it ends), earlier ones included; at most MAX_INFLATED.
         Raises MalformedError."""

@@ -26,7 +26,9 @@ class OddError(Exception):
     """Not as the transfer syntax says: only a tolerant reader knows what it means. Never leaves this room."""
 
 
-def skip_sequence(data: Buffer, position: int, layout: Layout, implicit: bool) -> int:
+def skip_sequence(
+    data: Buffer, position: int, layout: Layout, implicit: bool, *, steps: int = MAX_STEPS
+) -> int:
     """The offset behind the Sequence Delimitation Item that ends the value field at `position`.
 
     `implicit`: the VR encoding around it. An item of an explicit data set may be implicit all the same: UN of
@@ -39,7 +41,7 @@ def skip_sequence(data: Buffer, position: int, layout: Layout, implicit: bool) -
     outer: list[bool] = []  # for each sequence around the current one: whether its open item is implicit
     in_item = False
     sequence_implicit = item_implicit = implicit
-    for _ in repeat(None, MAX_STEPS):
+    for _ in repeat(None, steps):
         body = position + 8
         if body > size:
             raise TruncatedError("the data ends within a sequence of undefined length", size)
@@ -87,4 +89,4 @@ def skip_sequence(data: Buffer, position: int, layout: Layout, implicit: bool) -
             position = body
         else:
             position = body + length
-    raise LimitError(f"more than {MAX_STEPS} elements in one sequence", position)
+    raise LimitError(f"more than {steps} elements in one sequence", position)

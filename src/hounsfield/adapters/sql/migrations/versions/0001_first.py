@@ -309,6 +309,7 @@ def upgrade() -> None:
         "study",
         ["study_date", "study_time", "modalities"],
         unique=False,
+        postgresql_include=["id"],
     )
     op.create_table(
         "series",

@@ -1,0 +1,142 @@
+"""A disk that is full, read-only or failing: A700 with a reason, on an association that stays; then service."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support_faults import OUT_OF_RESOURCES, SUCCESS, Answer, House, Role, step
+
+SMALL, LARGE = 3_000, 1_300_000
+#: Which calls fail: what is written to the log, to large objects, and what makes room for them.
+EVERY_WRITE = (
+    step("os.pwritev", path=r"/log/dicom-1/"),
+    step("os.write", path=r"/incoming/"),
+    step("os.posix_fallocate", path=r"/log/"),
+    step("os.pwrite", path=r"/log/.*checkpoint$"),
+    step("os.mkdir", path=r"/(large|incoming)"),
+    step("os.rename", path=r"/large/"),
+)
+CASES = {
+    "disk full": (EVERY_WRITE, "ENOSPC", "disk is full"),
+    "quota used up": (EVERY_WRITE, "EDQUOT", "disk is full"),
+    "read-only": ((*EVERY_WRITE, step("os.open", path=r"/incoming/.*part"), step("os.unlink")), "EROFS", "read-only"),
+    "input/output error": (EVERY_WRITE, "EIO", "disk failed"),
+    "sync fails": ((step("os.fdatasync", path=r"\.(seg|part)$"),), "EIO", "disk failed"),
+    "no large files": ((step("os.open", path=r"/incoming/.*part"),), "ENOSPC", ""),
+    "no folders": ((step("os.mkdir"),), "ENOSPC", ""),
+}
+
+
+async def trouble_and_after(house: House, role: Role, trouble: Path, size: int) -> list[Answer]:
+    """On one association: before, while, and after something is wrong. The answers of the time of trouble."""
+    async with house.association(role) as association:
+        for _ in range(3):
+            assert (await house.store(association, *house.make(size))).status == SUCCESS
+        trouble.touch()
+        refused = [house.make(size) for _ in range(3)]
+        answers = [await house.store(association, *each) for each in refused]
+        await asyncio.sleep(0.2)  # checkpoints, too, come in this time
+        trouble.unlink()
+        for each in refused:
+            assert (await house.store(association, *each)).status == SUCCESS, "after the trouble is over"
+        assert (await house.store(association, *house.make(SMALL))).status == SUCCESS
+    return answers
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+@pytest.mark.parametrize("name", CASES)
+def test_refused_while_it_lasts(house: House, name: str, size: int) -> None:
+    faults, error, said = CASES[name]
+    trouble = house.folder / "trouble"
+    role = house.start("dicom", *({**fault, "error": error, "flag": str(trouble)} for fault in faults))
+    answers = asyncio.run(trouble_and_after(house, role, trouble, size))
+    small_too = name not in ("no large files", "no folders")
+    for answer in answers if size == LARGE or small_too else ():
+        if name != "no folders":  # which may be there already
+            assert answer.status == OUT_OF_RESOURCES
+            assert said in answer.comment
+            assert answer.comment
+    role.kill()
+    house.check(unnamed=True)
+    role = house.start()
+    role.stop()
+    assert set(house.acknowledged) == set(house.sent)
+    house.check(unnamed=True)
+    assert not list(house.data.glob("incoming/**/*.part"))
+
+
+def test_the_reserve_is_kept_and_what_is_kept_can_be_read(house: House) -> None:
+    role = house.start()
+    first = house.make()
+    house.send(first)
+    role.stop()
+    house.environment["HOUNSFIELD_MIN_FREE"] = str(1 << 30)
+    role = house.start()
+    refused = [house.make(SMALL), house.make(LARGE)]
+    for answer in house.send(*refused):
+        assert answer.status == OUT_OF_RESOURCES
+        assert "in reserve" in answer.comment
+    (again,) = house.send(first)
+    assert again.status == SUCCESS, "it is kept already"
+    role.stop()
+    house.environment["HOUNSFIELD_MIN_FREE"] = "0"
+    house.check()
+
+
+@pytest.fixture
+def small_disk(house: House) -> Iterator[House]:
+    """The data folder on a file system of its own of 24 MiB."""
+    database = (house.data / "hounsfield.sqlite").read_bytes()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(house.data)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting needs root")
+    (house.data / "hounsfield.sqlite").write_bytes(database)
+    yield house
+    house.end()
+    subprocess.run(["umount", house.data], check=True)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_a_disk_that_is_really_full(small_disk: House, size: int) -> None:
+    """Log, large objects and database stand on it; the last one may have no room before the others."""
+    house = small_disk
+    role = house.start()
+    filler = house.data / "filler"
+
+    async def fill_and_free() -> None:
+        async with house.association(role) as association:
+            assert (await house.store(association, *house.make(size))).status == SUCCESS
+            with filler.open("wb", buffering=0) as file:
+                for step_size in (1 << 20, 4096):
+                    try:
+                        while True:
+                            file.write(bytes(step_size))
+                    except OSError:
+                        continue
+            refused: list[tuple[str, bytes]] = []
+            for _ in range(4000):
+                each = house.make(size)
+                answer = await house.store(association, *each)
+                if answer.status != SUCCESS:
+                    assert answer.status == OUT_OF_RESOURCES
+                    assert answer.comment
+                    refused.append(each)
+                if len(refused) == 3:
+                    break
+            assert refused
+            filler.unlink()
+            for each in refused:
+                answer = await house.store(association, *each)
+                while answer.status == OUT_OF_RESOURCES and "reserve" in answer.comment:  # looked at each second
+                    answer = await house.store(association, *each)
+                assert answer.status == SUCCESS, answer
+
+    asyncio.run(fill_and_free())
+    role.stop()
+    assert set(house.acknowledged) == set(house.sent)
+    house.check(unnamed=True)

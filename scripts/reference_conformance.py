@@ -176,7 +176,7 @@ def _one(value: str | list[str]) -> str:
 
 
 def _values(note: str) -> dict[str, str | list[str]]:
-    classes, _ = peer_contexts.storage_roles(peer_contexts.MOST_CONTEXTS - 1)
+    contexts, roles = peer_contexts.incoming_proposals(3)
     plain = {name: _default(name) for name in ("ae_title", "host", "dicom_port", "dicom_tls_port")}
     minimum, ciphers = _tls()
     single, extension = _character_sets()
@@ -186,7 +186,9 @@ def _values(note: str) -> dict[str, str | list[str]]:
         "services": _services(),
         "general": _general(),
         "parallel": str(peers_dimse.PeerSettings("ANY").parallel),
-        "get_contexts": str(len(classes)),
+        "get_contexts": str(len(contexts)),
+        "get_classes": str(len(roles)),
+        "get_compressed": str(len(peer_contexts.OFTEN_COMPRESSED)),
         "answer": _default("answer_seconds"),
         "native": ", ".join(TRANSFER_SYNTAXES[uid].name for uid in negotiation.NATIVE),
         "storage_roots": _code(negotiation._STORAGE_ROOTS),

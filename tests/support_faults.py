@@ -28,9 +28,9 @@ from hounsfield.net.requestor import AssociationRejectedError, associate
 from hounsfield.ports.ledger import LedgerFilter
 from hounsfield.services.archive import Archive
 from hounsfield.services.doctor import Finding, Verdict, examine
+from hounsfield.services.indexing import PACK_SERIES
 from hounsfield.services.reading import Reader
 from hounsfield.services.recovery import recover
-from hounsfield.services.indexing import PACK_SERIES
 from hounsfield.settings import Settings
 from hounsfield.wire.dimse.messages import c_store_rq
 from hounsfield.wire.ul.items import ProposedContext, UserInformation

@@ -3,6 +3,7 @@ wants to know of them: the ledger, the index, the memory they take."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -28,10 +29,15 @@ from hounsfield.adapters.blobs_disk import DiskBlobs
 from hounsfield.adapters.sql.database import SqlDatabase, open_database
 from hounsfield.domain.device import Device
 from hounsfield.domain.events import Event
+from hounsfield.net.requestor import associate
+from hounsfield.net.storing import AssociationChannel
 from hounsfield.ports.clock import SystemClock
 from hounsfield.ports.ledger import LedgerFilter
 from hounsfield.services.reading import Reader
 from hounsfield.services.running import running
+from hounsfield.wire.dicomfile.part10 import read_meta
+from hounsfield.wire.ul.items import ProposedContext, UserInformation
+from hounsfield.wire.ul.pdu import AssociateRequest
 from support_services import part10
 
 PROGRAM = [sys.executable, "-m", "hounsfield.main"]
@@ -185,6 +191,17 @@ class Archive:
             tx.devices.save(device)
         return device
 
+    def jobs(self, transaction: str) -> list[Any]:
+        """Of a commitment request."""
+        with self.database.read() as tx:
+            return [job for job in tx.jobs.list() if job.payload.get("transaction") == transaction]
+
+    def hasten(self, transaction: str) -> None:
+        """Make the job of a commitment request due now, as time would."""
+        job = wait_for(lambda: self.jobs(transaction), "no job")[0]
+        with self.database.write() as tx:
+            tx.connection.execute("UPDATE job SET due_at = 0 WHERE id = ? AND state = 'waiting'", (job.id,))
+
     def cli(self, *words: str, check: bool = True, json_output: bool = True) -> Any:
         done = subprocess.run(
             [*PROGRAM, *words, *(["--json"] if json_output else [])],
@@ -222,12 +239,38 @@ class Archive:
             return association.is_established and association.send_c_echo().Status == 0
 
     def store(self, *objects: Dataset | bytes, title: str = "TEST") -> list[int]:
-        """C-STORE each over one association; the statuses."""
-        data_sets = [pydicom.dcmread(BytesIO(o)) if isinstance(o, bytes) else o for o in objects]
-        contexts = dict.fromkeys((d.SOPClassUID, d.file_meta.TransferSyntaxUID) for d in data_sets)
-        with self.associate(*((c, [t]) for c, t in contexts), title=title) as association:
-            assert association.is_established
-            return [int(association.send_c_store(d).Status) for d in data_sets]
+        """C-STORE each over one association of our own client; the statuses."""
+        return [status for status, _ in self.stored(*objects, title=title)]
+
+    def stored(self, *objects: Dataset | bytes, title: str = "TEST") -> list[tuple[int, str]]:
+        """The same with the Error Comments."""
+        files = [o if isinstance(o, bytes) else written(o) for o in objects]
+        metas = [read_meta(data) for data in files]
+        pairs = list(dict.fromkeys((m.sop_class_uid, m.transfer_syntax_uid) for m in metas))
+        contexts = tuple(ProposedContext(2 * n + 1, c, (s,)) for n, (c, s) in enumerate(pairs))
+        user = UserInformation(implementation_class_uid="1.2.3", implementation_version="TEST")
+        request = AssociateRequest("HOUNSFIELD", title, contexts, user)
+
+        async def one(data: bytes) -> AsyncIterator[bytes]:
+            yield data
+
+        async def all_of_them() -> list[tuple[int, str]]:
+            told = []
+            async with associate(self.host, self.port, request) as association:
+                channel = AssociationChannel(association, 30)
+                for meta, data in zip(metas, files, strict=True):
+                    context = 2 * pairs.index((meta.sop_class_uid, meta.transfer_syntax_uid)) + 1
+                    status, comment, _ = await channel.store(
+                        context,
+                        meta.sop_class_uid,
+                        meta.sop_instance_uid,
+                        one(data[meta.meta_length :]),
+                        None,
+                    )
+                    told.append((status, comment))
+            return told
+
+        return asyncio.run(all_of_them())
 
     def find(self, level: str, model: str = "1.2.840.10008.5.1.4.1.2.2.1", **keys: object) -> list[Dataset]:
         identifier = Dataset()
@@ -276,6 +319,13 @@ def study(count: int, **more: Any) -> list[bytes]:
     """Part 10 files of one new CT series."""
     uid, series = generate_uid(), generate_uid()
     return [part10(generate_uid(), study=uid, series=series, number=n + 1, **more) for n in range(count)]
+
+
+def written(data_set: Dataset) -> bytes:
+    """The Part 10 file."""
+    out = BytesIO()
+    pydicom.dcmwrite(out, data_set, enforce_file_format=True)
+    return out.getvalue()
 
 
 def loaded(data: bytes) -> Dataset:

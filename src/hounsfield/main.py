@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import os
 import signal
@@ -11,7 +12,7 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -28,8 +29,7 @@ from hounsfield.cli.output import Output
 from hounsfield.cli.welcome import welcome
 from hounsfield.domain.errors import ConfigurationError, ConflictError, NotFoundError
 from hounsfield.domain.events import Event
-from hounsfield.domain.study import StoredInstance
-from hounsfield.ports.blobs import IntakeLog, Piece
+from hounsfield.ports.blobs import IntakeLog
 from hounsfield.ports.clock import SystemClock
 from hounsfield.ports.database import Database
 from hounsfield.servers import program_log
@@ -40,6 +40,7 @@ from hounsfield.servers.worker import Lane, Periodic, Worker, tell_of_dead
 from hounsfield.services.accounts import first_admin
 from hounsfield.services.archive import Archive
 from hounsfield.services.commitment import REPORT_COMMITMENT, Reporter
+from hounsfield.services.datasets import DataSets
 from hounsfield.services.devices import DeviceBook
 from hounsfield.services.importing import Import
 from hounsfield.services.indexing import PACK_SERIES
@@ -55,6 +56,8 @@ from hounsfield.services.sweeping import sweep
 from hounsfield.settings import Settings
 
 MIB = 1 << 20
+#: Of mallopt(3).
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 #: Seconds that a log may still be held by a process that is going away.
 LOG_WAIT = 10.0
 #: Seconds between two looks for blobs that nothing names any more.
@@ -232,6 +235,10 @@ def settle_interpreter() -> None:
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     sys.setswitchinterval(0.0005)
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):  # glibc: half a megabyte is used again, not faulted in page by page anew
+        for option, value in ((M_MMAP_THRESHOLD, 32 * MIB), (M_TRIM_THRESHOLD, 128 * MIB), (M_ARENA_MAX, 1)):
+            libc.mallopt(option, value)
 
 
 async def serve_dicom(
@@ -282,15 +289,9 @@ def make_peers(
     settings: Settings, transcoder: Transcoder, reader: Reader | None, store: Store | None = None
 ) -> DimsePeers:
     """`reader` for what we send, `store` for what our own C-GET brings."""
-
-    async def open_data_set(instance: StoredInstance) -> AsyncIterator[Piece]:
-        assert reader is not None, "sending needs an archive"
-        chunks = reader.data_set_chunks(instance)
-        while (piece := await asyncio.to_thread(next, chunks, None)) is not None:
-            yield piece
-
     peer_settings = PeerSettings(settings.ae_title, tls=client_tls(settings))
-    return DimsePeers(peer_settings, open_data_set, transcoder, store)
+    data_sets = DataSets(reader) if reader is not None else None
+    return DimsePeers(peer_settings, data_sets, transcoder, store)
 
 
 def client_tls(settings: Settings) -> ssl.SSLContext | None:

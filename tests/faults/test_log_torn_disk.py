@@ -63,7 +63,7 @@ def test_a_failed_round_is_undone_and_the_log_goes_on(tmp_path, monkeypatch, cod
     assert [record.location for record, _ in found] == before + after
 
 
-def test_a_log_that_cannot_undo_stops(tmp_path, monkeypatch):
+def test_a_log_that_cannot_undo_refuses_until_it_can(tmp_path, monkeypatch):
     blobs = disk(tmp_path)
     log = blobs.open_log("w")
     before = log.append([incoming(b"before")])
@@ -72,10 +72,26 @@ def test_a_log_that_cannot_undo_stops(tmp_path, monkeypatch):
         patch.setattr(os, "pwritev", Failing(1, errno.EIO, partly=5000, from_then_on=True))
         with pytest.raises(StorageFullError):
             log.append([incoming(b"refused")])
-    with pytest.raises(StorageFullError, match="could not be undone"):
-        log.append([incoming(b"after")])
+        with pytest.raises(StorageFullError, match="could not be undone"):
+            log.append([incoming(b"refused, too")])
     assert data_set(blobs, before[0]) == b"before"
+    after = log.append([incoming(b"after")])
+    log.sync()
     log.close()
+    blobs.close()
+    assert [record.location for record, _ in replayed(tmp_path)[0]] == before + after
+
+
+def test_a_log_that_could_never_undo_opens_again(tmp_path, monkeypatch):
+    blobs = disk(tmp_path)
+    log = blobs.open_log("w")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwritev", Failing(1, errno.EIO, partly=5000, from_then_on=True))
+        with pytest.raises(StorageFullError):
+            log.append([incoming(b"refused")])
+        log.close()
+    with pytest.raises(StorageFullError, match="closed"):
+        log.append([incoming(b"after")])
     list(blobs.replay("w"))
     log = blobs.open_log("w")
     log.append([incoming(b"after")])

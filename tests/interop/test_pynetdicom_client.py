@@ -1,4 +1,4 @@
-"""pynetdicom as client: what DCMTK's programs cannot say. Negotiation, identity, cancel, policies, failures."""
+"""pynetdicom as client: what DCMTK's programs cannot say (negotiation, identity, cancel, policies)."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
+from hounsfield.ports.clock import SystemClock
+from hounsfield.services.accounts import first_admin
 from support_peers import storage_scp
 from support_server import Archive, keys, loaded, study
 
@@ -45,10 +47,10 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
         called_ae_titles="ours",
         unknown_sop_classes="refuse",
         unknown_devices="refuse",
-        admin_password="correct horse",
     )
     made.start()
     made.device("KNOWN")
+    first_admin(made.database, SystemClock(), "correct horse")
     yield made
     made.stop()
 
@@ -75,6 +77,14 @@ def test_every_contexts_outcome_is_told(archive: Archive) -> None:
     ]
     accepted = archive.event("association.accepted", since, calling="OUTCOMES")
     assert [c[0] for c in accepted.payload["contexts"]] == [1, 7]
+
+
+def test_store(archive: Archive) -> None:
+    files = [loaded(data) for data in study(3)]
+    with archive.associate(CTImageStorage) as association:
+        assert [association.send_c_store(f).Status for f in files] == [0, 0, 0]
+        assert association.send_c_store(files[0]).Status == 0, "the same again"
+    assert len(archive.instances(study=files[0].StudyInstanceUID)) == 3
 
 
 def test_the_senders_first_syntax_is_taken_for_storage(archive: Archive) -> None:
@@ -159,14 +169,6 @@ def identity(kind: int, primary: bytes, secondary: bytes = b"") -> UserIdentityN
 def test_user_identity(
     strict: Archive, kind: int, primary: bytes, secondary: bytes, established: bool
 ) -> None:
-    if kind == 2:  # the admin's account is made by `serve`
-        strict.cli("user", "list", check=False)
-        if not getattr(strict, "has_admin", False):
-            from hounsfield.ports.clock import SystemClock
-            from hounsfield.services.accounts import first_admin
-
-            first_admin(strict.database, SystemClock(), "correct horse")
-            strict.has_admin = True  # type: ignore[attr-defined]
     since = strict.mark()
     item = identity(kind, primary, secondary)
     with strict.associate(Verification, title="KNOWN", ext_neg=[item]) as association:

@@ -75,6 +75,26 @@ def test_a_stream_cut_short_is_refused(transcoder: Transcoder, syntax: str, kept
     assert _still_works(transcoder)
 
 
+@pytest.mark.parametrize("kept", [0.2, 0.5, 0.9])
+def test_an_end_put_behind_half_a_codestream_does_not_help(transcoder: Transcoder, kept: float) -> None:
+    stream = STREAMS[HTJ2K][: int(len(STREAMS[HTJ2K]) * kept)] + b"\xff\xd9"
+    with pytest.raises(UnreadableError, match="ends before"):
+        transcoder.convert(_object(HTJ2K, stream), HTJ2K, EXPLICIT)
+
+
+def test_an_error_that_the_htj2k_decoder_keeps_to_itself_is_noticed(transcoder: Transcoder) -> None:
+    """It would give an array of whatever was in memory."""
+    stream = bytearray(STREAMS[HTJ2K])
+    refused = 0
+    for place in range(len(stream) // 2, len(stream) - 2):
+        broken = bytes(stream[:place]) + b"\xa5" + bytes(stream[place + 1 :])
+        try:
+            transcoder.convert(_object(HTJ2K, broken), HTJ2K, EXPLICIT)
+        except UnreadableError as error:
+            refused += "codestream is broken" in error.what
+    assert refused
+
+
 @pytest.mark.parametrize("syntax", STREAMS)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())

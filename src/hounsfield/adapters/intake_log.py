@@ -78,13 +78,20 @@ class DiskIntakeLog:
         self._unsynced: list[tuple[int, list[int]]] = []
         self._placed: list[DiskSpill] = []
         self._full_segments: list[int] = []  # fds to close at the next sync
+        #: Records of failed rounds whose headers could not be cleared (of descriptors of their own), and
+        #: what to say until they are.
+        self._to_undo: list[tuple[int, list[int]]] = []
         self._unusable = ""
+        self._closed = False
 
     # -- large objects
 
     def spill(self, meta: Piece, *, from_memory: bool = False) -> DiskSpill:
-        with self._incoming_lock:
-            make_folder(self._incoming)
+        try:
+            with self._incoming_lock:
+                make_folder(self._incoming)
+        except OSError as error:
+            raise storage_error(error, f"making {self._incoming}") from error
         path = self._incoming / f"{secrets.token_hex(8)}.part"
         return DiskSpill(path, meta, self._reserve, self._writeback, from_memory=from_memory)
 
@@ -101,7 +108,7 @@ class DiskIntakeLog:
         if not objects:
             return []
         if self._unusable:
-            raise StorageFullError(self._unusable, "Restart this process once the disk is well again")
+            self._undo_again()
         self._pool.last_append = time.monotonic()
         self._reserve.check()
         before, placed_before = len(self._unsynced), len(self._placed)
@@ -238,10 +245,9 @@ class DiskIntakeLog:
 
         Where the log goes on was only to be moved once a round was written, so the next takes its place.
         """
+        undone = self._unsynced[before:]
         try:
-            for fd, positions in self._unsynced[before:]:
-                for position in positions:
-                    write_vector(fd, [_NO_HEADER], position, HEADER_LENGTH)
+            _clear_headers(undone)
             for spill in self._placed[placed_before:]:
                 spill.unplace()
         except OSError as error:
@@ -249,7 +255,21 @@ class DiskIntakeLog:
                 f"The intake log {self._folder.writer!r} takes nothing more: "
                 f"a failed write could not be undone ({error.strerror})"
             )
+            # the segments themselves may be left, and closed, before the disk is well again
+            self._to_undo += [(os.dup(fd), positions) for fd, positions in undone]
         del self._unsynced[before:], self._placed[placed_before:]
+
+    def _undo_again(self) -> None:
+        """What could not be undone, once the disk is well again. Raises StorageFullError while it is not."""
+        if self._closed:
+            raise StorageFullError(self._unusable, "Open it again")
+        try:
+            _clear_headers(self._to_undo)
+        except OSError as error:
+            raise StorageFullError(self._unusable, "Check the disk") from error
+        while self._to_undo:
+            os.close(self._to_undo.pop()[0])
+        self._unusable = ""
 
     def sync(self) -> None:
         try:
@@ -283,7 +303,11 @@ class DiskIntakeLog:
     def _write_checkpoint(self, *, clean: bool) -> None:
         end = self._end
         new = Checkpoint(self._checkpoint.counter + 1, end.sequence, end.position, clean)
-        self._folder.write_checkpoint(new, synced=clean)
+        try:
+            self._folder.write_checkpoint(new, synced=clean)
+        except OSError as error:
+            doing = f"writing the checkpoint of the intake log {self._folder.writer!r}"
+            raise storage_error(error, doing) from error
         self._checkpoint = new
 
     def close(self) -> None:
@@ -291,14 +315,23 @@ class DiskIntakeLog:
             if self._is_behind_checkpoint() and not self._unusable and not self._unsynced:
                 self._write_checkpoint(clean=True)
         finally:
-            fds = {self._end.fd, *self._full_segments, *(fd for fd, _ in self._unsynced)} - {-1}
+            open_fds = [fd for fd, _ in (*self._unsynced, *self._to_undo)]
+            fds = {self._end.fd, *self._full_segments, *open_fds} - {-1}
             for fd in fds:
                 os.close(fd)
             self._end.fd = -1
             self._full_segments.clear()
             self._unsynced.clear()
+            self._to_undo.clear()
             self._unusable = f"The intake log {self._folder.writer!r} is closed"
+            self._closed = True
             self._folder.unlock()
+
+
+def _clear_headers(records: Sequence[tuple[int, Sequence[int]]]) -> None:
+    for fd, positions in records:
+        for position in positions:
+            write_vector(fd, [_NO_HEADER], position, HEADER_LENGTH)
 
 
 def _context(each: Incoming, large: str) -> _Context:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 
 from hounsfield.domain.attributes import ATTRIBUTES
@@ -95,14 +96,14 @@ def _rarity(uid: str) -> tuple[bool, int]:
 
 def groups_for_sending(
     instances: Sequence[StoredInstance], transcoder: Transcoder, parallel: int
-) -> Iterator[tuple[Iterator[StoredInstance], list[ProposedContext]]]:
+) -> Iterator[tuple[deque[StoredInstance], list[ProposedContext]]]:
     """Associations to open: for each, its contexts and the objects it takes its next one from.
 
-    Associations with the same contexts share one iterator, so that none idles while another is behind.
+    Associations with the same contexts share one queue, so that none idles while another is behind.
     """
     for group in _by_contexts(instances):
         contexts = _contexts_for(group, transcoder)
-        shared = iter(group)
+        shared = deque(group)
         for _ in range(max(1, min(parallel, len(group) // OBJECTS_PER_ASSOCIATION))):
             yield shared, contexts
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -28,7 +29,8 @@ from hounsfield.net.storing import AssociationChannel
 from hounsfield.ports.peers import SendResult, SubOperations
 from hounsfield.ports.pixels import Transcoder
 from hounsfield.services.commitment_report import commitment_items
-from hounsfield.services.sending import Open, send_all
+from hounsfield.services.datasets import DataSets
+from hounsfield.services.sending import send_all
 from hounsfield.wire.dicomfile.elements import encode
 from hounsfield.wire.dicomfile.errors import MalformedError
 from hounsfield.wire.dicomfile.sop_classes import (
@@ -68,17 +70,18 @@ class PeerSettings:
 
 
 class DimsePeers:
-    """`ports.peers.Peers`. `store` makes receivers for what our own C-GET brings; None where not used."""
+    """`ports.peers.Peers`. `data_sets` is what we send, `store` makes receivers for what our own C-GET
+    brings; None where nothing is sent or brought."""
 
     def __init__(
         self,
         settings: PeerSettings,
-        open_data_set: Open,
+        data_sets: DataSets | None,
         transcoder: Transcoder,
         store: StoreFactory | None = None,
     ) -> None:
         self.settings = settings
-        self.open_data_set = open_data_set
+        self.data_sets = data_sets
         self.transcoder = transcoder
         self.store = store
 
@@ -177,7 +180,7 @@ class DimsePeers:
     async def _send_group(
         self,
         peer: Device,
-        group: Iterator[StoredInstance],
+        group: deque[StoredInstance],
         contexts: list[ProposedContext],
         progress: Callable[[SendResult], None],
         cancelled: Callable[[], bool],
@@ -185,10 +188,11 @@ class DimsePeers:
     ) -> None:
         async with self._associate(peer, contexts) as association:
             channel = AssociationChannel(association, self.settings.answer_seconds)
+            assert self.data_sets is not None, "sending needs an archive"
             await send_all(
                 channel,
                 group,
-                self.open_data_set,
+                self.data_sets,
                 self.transcoder,
                 progress,
                 cancelled=cancelled,

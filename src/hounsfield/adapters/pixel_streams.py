@@ -106,3 +106,21 @@ def jpeg_2000_head(stream: bytes) -> StreamHead:
         raise UnreadableError("a frame's JPEG 2000 components differ in size or depth")
     depth = each[0]
     return StreamHead(bottom - top, right - left, components, (depth & 0x7F) + 1, signed=depth >= 0x80)
+
+
+def check_whole(stream: bytes) -> None:
+    """Follow a codestream's tile-parts to its end (ISO 15444-1 A.4.2), for a decoder that fills up what is
+    missing. Raises UnreadableError."""
+    position, size = 2, len(stream)
+    while position + 12 <= size:
+        marker = stream[position : position + 2]
+        if marker == b"\xff\x90":  # SOT: its length counts from itself, 0 means up to the end
+            length = int.from_bytes(stream[position + 6 : position + 10], "big")
+            position = position + length if length else stream.rfind(b"\xff\xd9")
+            if length < 12 and length:
+                break
+        else:
+            position += 2 + int.from_bytes(stream[position + 2 : position + 4], "big")
+        if stream[position : position + 2] == b"\xff\xd9":
+            return
+    raise UnreadableError("a frame's JPEG 2000 codestream ends before its image does")

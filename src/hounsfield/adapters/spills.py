@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 import secrets
@@ -19,6 +20,8 @@ from hounsfield.adapters.durable import (
     sync_folder,
     write_all,
 )
+
+_log = logging.getLogger(__name__)
 
 #: Written behind in doses, so that the last sync, which a round of the log waits for, has little to do.
 _SYNC_EVERY = 16 << 20
@@ -106,7 +109,10 @@ class DiskSpill:
         if self._kept:
             return
         self._close()
-        self.path.unlink(missing_ok=True)
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:  # the log's next opening removes it
+            _log.warning("A file of an object that is not kept stays behind: %s", error)
 
     def place(self, root: Path, content_hash: bytes, at: int) -> str:
         """Sync it and give it its final name; returns its key. Raises OSError or StorageFullError."""

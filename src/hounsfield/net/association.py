@@ -283,12 +283,12 @@ class Association:
         What `pieces` raises before its first piece is raised, and nothing was sent. Raised later, it ends the
         association, for a message cannot be taken back: ConnectionError."""
         held: Buffer = await anext(pieces, b"")
-        self._check_open()
+        self.check_open()
         self.core.send_pdata(context_id, True, command.encode(), True)
         sent = len(held)
         try:
             async for piece in pieces:
-                self._check_open()
+                self.check_open()
                 self.core.send_pdata(context_id, False, held, False)
                 self.link.flush()
                 await self.link.drained()
@@ -299,7 +299,7 @@ class Association:
         except Exception as error:
             self.abort(f"an object could not be read to its end: {error}")
             raise ConnectionError(self.why_ended) from error
-        self._check_open()
+        self.check_open()
         self.core.send_pdata(context_id, False, held, True)
         self.link.flush()
         await self.link.drained()
@@ -363,6 +363,7 @@ class Association:
         for awaited in self._awaited.values():
             awaited.put(ConnectionError(why))
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Raises ConnectionError when the association is over."""
         if not self.open:
             raise ConnectionError(self.why_ended)

@@ -23,7 +23,7 @@ class AssociationChannel:
         context_id: int,
         sop_class_uid: str,
         sop_instance_uid: str,
-        pieces: AsyncIterator[Buffer],
+        data: Buffer | AsyncIterator[Buffer],
         originator: tuple[str, int] | None,
     ) -> tuple[int, str, int]:
         """One C-STORE: status, Error Comment, bytes sent. Raises ConnectionError, TimeoutError."""
@@ -38,7 +38,13 @@ class AssociationChannel:
                 move_originator_ae=originator[0] if originator else "",
                 move_originator_id=originator[1] if originator else None,
             )
-            sent = await association.send_stream(context_id, command, pieces)
+            if isinstance(data, bytes | bytearray | memoryview):
+                association.check_open()
+                association.send(context_id, command, data)
+                await association.link.drained()
+                sent = len(data)
+            else:
+                sent = await association.send_stream(context_id, command, data)
             response = (await answers.next(self.seconds)).command
             return response.status, response.error_comment, sent
         except TimeoutError as error:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from hounsfield.domain.errors import DatabaseUnavailableError
+from hounsfield.domain.errors import DatabaseUnavailableError, HounsfieldError, StorageFullError
 from hounsfield.domain.events import Event, Subjects
 from hounsfield.domain.stored import Arrival, Outcome
 from hounsfield.domain.study import Location
@@ -30,6 +30,8 @@ SUCCESS = 0x0000
 NOWHERE = Location("", 0, 0, 0)
 #: Job that writes a settled series into one file.
 PACK_SERIES = "pack-series"
+#: Where large objects are, each in a file of its own.
+LARGE = "large/"
 #: Objects of one transaction.
 BATCH = 512
 #: Objects gather for so long before they enter the index, unless somebody waits for it.
@@ -72,6 +74,8 @@ class Indexer:
         self.remove = remove
         #: Set when an object could not be entered: the log must then not forget it.
         self.stuck = False
+        #: Whether the database takes nothing now.
+        self.away = False
         self._lock = threading.Condition()
         self._items: list[Durable] = []
         self._put = 0
@@ -110,6 +114,12 @@ class Indexer:
         with self._lock:
             return self._lock.wait_for(lambda: self._put - self._done < count, seconds)
 
+    def caught_up(self, seconds: float) -> bool:
+        """Wait until nothing is behind, at most so long, and not at all while the database is away."""
+        with self._lock:
+            self._lock.wait_for(lambda: self.away or self._put == self._done, seconds)
+            return self._put == self._done
+
     def close(self) -> None:
         """Enter what is left, stop."""
         with self._lock:
@@ -147,7 +157,7 @@ class Indexer:
         while True:
             try:
                 results = self._commit([item.arrival for item in batch])
-            except DatabaseUnavailableError as error:
+            except (DatabaseUnavailableError, StorageFullError) as error:
                 if not self._closing:
                     deadline = self.clock.monotonic() + CLOSING_SECONDS
                 elif self.clock.monotonic() > deadline:
@@ -155,6 +165,8 @@ class Indexer:
                     return
                 log.warning("the index cannot be written; it is tried again", extra={"why": error.what})
                 with self._lock:
+                    self.away = True
+                    self._lock.notify_all()
                     self._lock.wait(RETRY_SECONDS)
             except Exception as error:
                 if len(batch) == 1:
@@ -164,6 +176,7 @@ class Indexer:
                         self._enter((item,))
                 return
             else:
+                self.away = False
                 for item, result in zip(batch, results, strict=True):
                     if item.future is not None:
                         item.future.set_result(result)
@@ -178,33 +191,50 @@ class Indexer:
                 item.future.set_exception(error)
 
     def _commit(self, arrivals: Sequence[Arrival]) -> list[Result]:
+        now = self.clock.now()
         with self.database.write(synced=False) as tx:
             entered = tx.index.enter(arrivals)
-            record(tx, arrivals, entered, self.clock.now())
-            self._enqueue_packing(tx, arrivals, entered)
-        for arrival, result in zip(arrivals, entered, strict=True):
-            if result.outcome is Outcome.DUPLICATE and arrival.location.key.startswith("large/"):
-                self.remove(arrival.location.key)
+            record(tx, arrivals, entered, now)
+            packing = self._enqueue_packing(tx, arrivals, entered, now)
+        for uid in packing:  # only now: had it been rolled back, there would be no job
+            self._enqueued[uid] = now
+            self._enqueued.move_to_end(uid)
+        while len(self._enqueued) > 4096:
+            self._enqueued.popitem(last=False)
+        self._remove_unused(arrivals, entered)
         return [_result(a, e) for a, e in zip(arrivals, entered, strict=True)]
 
     def _enqueue_packing(
-        self, tx: Transaction, arrivals: Sequence[Arrival], entered: Sequence[Entered]
-    ) -> None:
+        self, tx: Transaction, arrivals: Sequence[Arrival], entered: Sequence[Entered], now: int
+    ) -> set[str]:
         """A series that got an object is packed once it has settled. A waiting job covers later objects,
         since it postpones itself while the series changes: so one job for each settle time is enough."""
-        now = self.clock.now()
-        jobs = []
+        packing = set()
         for arrival, result in zip(arrivals, entered, strict=True):
             uid = arrival.keys.series.series_instance_uid
-            if result.outcome is not Outcome.STORED or now - self._enqueued.get(uid, 0) < self.settle // 2:
+            before = self._enqueued.get(uid)
+            # a clock that was set back makes another one
+            waits = before is not None and 0 <= now - before < self.settle // 2
+            if result.outcome is Outcome.STORED and not waits:
+                packing.add(uid)
+        if packing:
+            tx.jobs.enqueue([NewJob(PACK_SERIES, uid, run_at=now + self.settle) for uid in sorted(packing)])
+        return packing
+
+    def _remove_unused(self, arrivals: Sequence[Arrival], entered: Sequence[Entered]) -> None:
+        """The files of large objects that turned out to be there already. Not one that a row names: where it
+        could not be told that a transaction was committed, its objects come again, each its own duplicate."""
+        for arrival, result in zip(arrivals, entered, strict=True):
+            at = arrival.location
+            if result.outcome is not Outcome.DUPLICATE or not at.key.startswith(LARGE):
                 continue
-            self._enqueued[uid] = now
-            self._enqueued.move_to_end(uid)
-            jobs.append(NewJob(PACK_SERIES, uid, run_at=now + self.settle))
-        while len(self._enqueued) > 4096:
-            self._enqueued.popitem(last=False)
-        if jobs:
-            tx.jobs.enqueue(jobs)
+            try:
+                with self.database.read() as tx:
+                    named = tx.index.knows_location(at.key, at.offset)
+                if not named:
+                    self.remove(at.key)
+            except (HounsfieldError, OSError) as error:  # `doctor` shows it
+                log.warning("a file of no use stays behind", extra={"key": at.key, "why": str(error)})
 
 
 def record(tx: Transaction, arrivals: Sequence[Arrival], entered: Sequence[Entered], now: int) -> None:

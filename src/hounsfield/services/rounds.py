@@ -110,8 +110,9 @@ class Rounds:
                 self.indexer.close()
             try:
                 self._checkpoint(force=not going)
-            except HounsfieldError as error:  # replay then begins further back, and the next one may succeed
-                log.warning("the checkpoint of the intake log did not move", extra={"why": error.what})
+            except Exception as error:  # replay then begins further back, and the next one may succeed
+                why = error.what if isinstance(error, HounsfieldError) else repr(error)
+                log.warning("the checkpoint of the intake log did not move", extra={"why": why})
 
     def _take(self) -> tuple[list[Pending], bool]:
         batch: list[Pending] = []
@@ -180,7 +181,7 @@ class Rounds:
         now = self.clock.monotonic()
         if not self._dirty or (not force and now - self._last_checkpoint < CHECKPOINT_SECONDS):
             return
-        if not self.indexer.wait_below(1, BEHIND_SECONDS) or self.indexer.stuck:
+        if not self.indexer.caught_up(BEHIND_SECONDS) or self.indexer.stuck:
             return
         with self.database.write() as tx:
             tx.settings.set(f"checkpoint:{self.writer}", self.clock.now())

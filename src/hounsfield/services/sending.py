@@ -7,7 +7,8 @@ its sub-operation fails with the reason; the others go on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
 from hounsfield.domain.errors import HounsfieldError
@@ -15,12 +16,15 @@ from hounsfield.domain.study import StoredInstance
 from hounsfield.ports.blobs import Piece
 from hounsfield.ports.peers import SendResult
 from hounsfield.ports.pixels import Transcoder
+from hounsfield.services.datasets import SMALL, DataSets
 
 #: Sub-operation failures (PS3.4 C.4.2, B.2.3; PS3.7 C).
 SOP_CLASS_NOT_SUPPORTED = 0x0122
 CANNOT_SEND = 0xC000
 #: Larger objects are not converted: conversion needs several times their size in memory.
 LARGEST_CONVERTED = 2 * 1024 * 1024 * 1024
+#: Objects read before their turn on one association.
+READ_AHEAD = 2
 
 
 class StoreChannel(Protocol):
@@ -35,39 +39,65 @@ class StoreChannel(Protocol):
         context_id: int,
         sop_class_uid: str,
         sop_instance_uid: str,
-        pieces: AsyncIterator[Piece],
+        data: Piece | AsyncIterator[Piece],
         originator: tuple[str, int] | None,
     ) -> tuple[int, str, int]:
-        """One C-STORE: status, Error Comment, bytes sent. Raises ConnectionError at the association's end."""
+        """One C-STORE, its data set whole or in pieces: status, Error Comment, bytes sent. Raises
+        ConnectionError at the association's end."""
         ...
 
 
-#: Opens the bytes of one instance's data set in pieces, from where they are now.
-Open = Callable[[StoredInstance], AsyncIterator[Piece]]
+class _Ahead:
+    """Takes objects from `work` and reads the small ones before their turn comes."""
+
+    def __init__(self, work: deque[StoredInstance], data_sets: DataSets) -> None:
+        self._work = work
+        self._data_sets = data_sets
+        self._taken: deque[tuple[StoredInstance, asyncio.Task[Piece] | None]] = deque()
+
+    def next(self) -> tuple[StoredInstance, asyncio.Task[Piece] | None] | None:
+        while self._work and len(self._taken) <= READ_AHEAD:
+            instance = self._work.popleft()
+            small = instance.location.length <= SMALL
+            task = asyncio.ensure_future(self._data_sets.whole(instance)) if small else None
+            self._taken.append((instance, task))
+        return self._taken.popleft() if self._taken else None
+
+    def give_back(self) -> None:
+        """What was taken and not used, for another association to send."""
+        for instance, task in reversed(self._taken):
+            if task is not None:
+                task.cancel()
+            self._work.appendleft(instance)
+        self._taken.clear()
 
 
 async def send_all(
     channel: StoreChannel,
-    instances: Iterable[StoredInstance],
-    open_data_set: Open,
+    work: deque[StoredInstance],
+    data_sets: DataSets,
     transcoder: Transcoder,
     progress: Callable[[SendResult], None],
     *,
     cancelled: Callable[[], bool],
     originator: tuple[str, int] | None = None,
 ) -> None:
-    """Send each; `progress` hears of every one. Stops between objects when `cancelled`. Raises
-    ConnectionError when the association ends; what was not reported was not sent."""
-    for instance in instances:
-        if cancelled():
-            return
-        progress(await _send(channel, instance, open_data_set, transcoder, originator))
+    """Send what is in `work`, which several associations may share; `progress` hears of every one. Stops
+    between objects when `cancelled`. Raises ConnectionError when the association ends; what was not reported
+    was not sent."""
+    ahead = _Ahead(work, data_sets)
+    try:
+        while not cancelled() and (taken := ahead.next()) is not None:
+            progress(await _send(channel, *taken, data_sets, transcoder, originator))
+    finally:
+        ahead.give_back()
 
 
 async def _send(
     channel: StoreChannel,
     instance: StoredInstance,
-    open_data_set: Open,
+    read: asyncio.Task[Piece] | None,
+    data_sets: DataSets,
     transcoder: Transcoder,
     originator: tuple[str, int] | None,
 ) -> SendResult:
@@ -84,13 +114,12 @@ async def _send(
         return SendResult(sop, CANNOT_SEND, why)
     context_id, syntax = chosen
     try:
-        if syntax == instance.transfer_syntax_uid:
-            pieces = open_data_set(instance)
+        data: Piece | AsyncIterator[Piece]
+        if syntax != instance.transfer_syntax_uid:
+            data = await _converted(instance, read, data_sets, transcoder, syntax)
         else:
-            pieces = _one(await _converted(instance, open_data_set, transcoder, syntax))
-        status, comment, sent = await channel.store(
-            context_id, instance.sop_class_uid, sop, pieces, originator
-        )
+            data = await read if read is not None else data_sets.pieces(instance)
+        status, comment, sent = await channel.store(context_id, instance.sop_class_uid, sop, data, originator)
     except HounsfieldError as error:
         return SendResult(sop, CANNOT_SEND, error.what)
     return SendResult(sop, status, comment, sent)
@@ -108,13 +137,13 @@ def choose(
 
 
 async def _converted(
-    instance: StoredInstance, open_data_set: Open, transcoder: Transcoder, target: str
+    instance: StoredInstance,
+    read: asyncio.Task[Piece] | None,
+    data_sets: DataSets,
+    transcoder: Transcoder,
+    target: str,
 ) -> bytes:
     if instance.location.length > LARGEST_CONVERTED:
         raise HounsfieldError("too large to be converted to another transfer syntax")
-    data_set = b"".join([piece async for piece in open_data_set(instance)])
+    data_set = bytes(await (read if read is not None else data_sets.whole(instance)))
     return await asyncio.to_thread(transcoder.convert, data_set, instance.transfer_syntax_uid, target)
-
-
-async def _one(data: bytes) -> AsyncIterator[Piece]:
-    yield data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -170,8 +171,8 @@ async def get(operation: Operation, data: bytes) -> None:
     try:
         await send_all(
             AssociationChannel(operation.association, operation.server.settings.answer_seconds),
-            found.instances,
-            operation.server.open_data_set,
+            deque(found.instances),
+            operation.server.data_sets,
             operation.server.transcoder,
             run.took,
             cancelled=lambda: operation.cancelled,

@@ -6,16 +6,15 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from hounsfield.domain.events import Event
-from hounsfield.domain.study import StoredInstance
 from hounsfield.net.link import Link
-from hounsfield.ports.blobs import Blobs, Piece
+from hounsfield.ports.blobs import Blobs
 from hounsfield.ports.clock import Clock
 from hounsfield.ports.database import Database
 from hounsfield.ports.peers import Peers
@@ -24,6 +23,7 @@ from hounsfield.servers.dicom.negotiation import AcceptPolicy
 from hounsfield.servers.dicom.session import Session
 from hounsfield.servers.dicom.slots import SILENT_SECONDS, Slots
 from hounsfield.services.accounts import check_password
+from hounsfield.services.datasets import DataSets
 from hounsfield.services.devices import DeviceBook
 from hounsfield.services.reading import Reader
 from hounsfield.services.recorder import Recorder
@@ -74,7 +74,6 @@ class DicomServer:
         self.blobs = services.blobs
         self.peers = services.peers
         self.transcoder = services.transcoder
-        self.reader = Reader(services.database, services.blobs)
         self.policy = AcceptPolicy(settings.unknown_sop_classes == "accept")
         self.slots = Slots(
             settings.max_associations,
@@ -88,6 +87,7 @@ class DicomServer:
         self.stopping = False
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="dicom")
+        self.data_sets = DataSets(Reader(services.database, services.blobs), self._threads)
         self._long_threads = ThreadPoolExecutor(LONG_THREADS, thread_name_prefix="query")
         self._servers: list[asyncio.Server] = []
         self._passcodes = asyncio.Semaphore(PASSCODES)
@@ -141,15 +141,6 @@ class DicomServer:
         with self.database.read() as tx:
             account = tx.accounts.get(name.decode("utf-8", "replace"))
         return check_password(account, passcode.decode("utf-8", "replace"))
-
-    async def open_data_set(self, instance: StoredInstance) -> AsyncIterator[Piece]:
-        """The data set of a kept instance, in pieces read beside the loop."""
-        chunks = self.reader.data_set_chunks(instance)
-        while True:
-            piece = await self.beside_loop(next, chunks, None)
-            if piece is None:
-                return
-            yield piece
 
     # Life ----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,183 @@
+"""Storage commitment with pynetdicom as SCU (PS3.4 J): the report on the same and on a new association."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pydicom
+import pytest
+from pydicom.uid import generate_uid
+from pynetdicom import AE, build_role, evt
+from pynetdicom.sop_class import CTImageStorage, StorageCommitmentPushModel
+
+from support_server import Archive, free_port, loaded, study, wait_for
+
+WELL_KNOWN = "1.2.840.10008.1.20.1.1"
+MISSING = "1.2.3.4.5.6.7.8.9"
+
+
+@dataclass
+class Reports:
+    """N-EVENT-REPORTs as they came."""
+
+    came: list[tuple[int, pydicom.Dataset]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    status: int = 0
+
+    def on_report(self, event: Any) -> tuple[int, None]:
+        with self.lock:
+            self.came.append((event.request.EventTypeID, event.event_information))
+        return self.status, None
+
+    @property
+    def handlers(self) -> list[tuple[Any, Any]]:
+        return [(evt.EVT_N_EVENT_REPORT, self.on_report)]
+
+
+@contextmanager
+def listening(title: str, reports: Reports, port: int) -> Iterator[None]:
+    ae = AE(title)
+    ae.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
+    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=reports.handlers)
+    try:
+        yield
+    finally:
+        server.shutdown()
+
+
+def request(transaction: str, pairs: list[tuple[str, str]]) -> pydicom.Dataset:
+    information = pydicom.Dataset()
+    information.TransactionUID = transaction
+    information.ReferencedSOPSequence = []
+    for sop_class, uid in pairs:
+        item = pydicom.Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, uid
+        information.ReferencedSOPSequence.append(item)
+    return information
+
+
+def ask(association: Any, transaction: str, pairs: list[tuple[str, str]], action: int = 1) -> pydicom.Dataset:
+    status, _ = association.send_n_action(
+        request(transaction, pairs), action, StorageCommitmentPushModel, WELL_KNOWN
+    )
+    return status
+
+
+def check(
+    report: tuple[int, pydicom.Dataset], transaction: str, good: set[str], failed: dict[str, int]
+) -> None:
+    kind, information = report
+    assert kind == (2 if failed else 1)
+    assert information.TransactionUID == transaction
+    told = {i.ReferencedSOPInstanceUID for i in information.get("ReferencedSOPSequence", [])}
+    assert told == good
+    reasons = {i.ReferencedSOPInstanceUID: i.FailureReason for i in information.get("FailedSOPSequence", [])}
+    assert reasons == failed
+
+
+@pytest.fixture(scope="module")
+def kept(archive: Archive) -> list[str]:
+    files = study(3)
+    assert archive.store(*files) == [0, 0, 0]
+    return [loaded(f).SOPInstanceUID for f in files]
+
+
+def test_report_on_the_same_association(archive: Archive, kept: list[str]) -> None:
+    since, transaction, reports = archive.mark(), generate_uid(), Reports()
+    pairs = [(CTImageStorage, kept[0]), (CTImageStorage, MISSING), ("1.2.840.10008.5.1.4.1.1.4", kept[1])]
+    with archive.associate(
+        StorageCommitmentPushModel, title="COMMITTER", evt_handlers=reports.handlers
+    ) as association:
+        assert ask(association, transaction, pairs).Status == 0
+        wait_for(lambda: reports.came, "no report")
+    check(reports.came[0], transaction, {kept[0]}, {MISSING: 0x0112, kept[1]: 0x0119})
+    told = archive.event("commitment.reported", since, transaction=transaction)
+    assert told.payload["over"] == "same" and told.payload["committed"] == 1
+
+
+def test_the_job_does_not_report_again(archive: Archive, kept: list[str]) -> None:
+    """What was delivered on the association is not delivered a second time, when the job's time has come."""
+    transaction, reports, port = generate_uid(), Reports(), free_port()
+    archive.device("ONCE", host="127.0.0.1", port=port)
+    with listening("ONCE", reports, port):
+        with archive.associate(
+            StorageCommitmentPushModel, title="ONCE", evt_handlers=reports.handlers
+        ) as association:
+            ask(association, transaction, [(CTImageStorage, kept[0])])
+            wait_for(lambda: reports.came, "no report")
+        archive.hasten(transaction)
+        wait_for(lambda: not archive.jobs(transaction), "the job did not end")
+    assert len(reports.came) == 1
+
+
+def test_release_before_the_report(archive: Archive, kept: list[str]) -> None:
+    """A peer that releases at once gets its release at once, and the report on a new association, though its
+    listener is down at first."""
+    since, transaction, reports, port = archive.mark(), generate_uid(), Reports(), free_port()
+    archive.device("LATER", host="127.0.0.1", port=port)
+    began = time.monotonic()
+    with archive.associate(StorageCommitmentPushModel, title="LATER") as association:
+        association.dimse_timeout = 1
+        ask(association, transaction, [(CTImageStorage, uid) for uid in kept])
+    assert association.is_released and time.monotonic() - began < 20
+    archive.hasten(transaction)
+    undelivered = archive.event("commitment.undelivered", since, transaction=transaction)
+    assert "refuses the connection" in str(undelivered.payload["why"])
+    with listening("LATER", reports, port):
+        archive.hasten(transaction)
+        wait_for(lambda: reports.came, "no report")
+    check(reports.came[0], transaction, set(kept), {})
+    told = archive.event("commitment.reported", since, transaction=transaction)
+    assert told.payload["over"] == "new"
+
+
+def test_a_large_request(archive: Archive, kept: list[str]) -> None:
+    """5000 objects: a whole body with contrast."""
+    transaction, reports = generate_uid(), Reports()
+    pairs = [(CTImageStorage, f"1.2.3.{n}") for n in range(4999)] + [(CTImageStorage, kept[0])]
+    with archive.associate(StorageCommitmentPushModel, evt_handlers=reports.handlers) as association:
+        assert ask(association, transaction, pairs).Status == 0
+        wait_for(lambda: reports.came, "no report")
+    information = reports.came[0][1]
+    assert len(information.FailedSOPSequence) == 4999 and len(information.ReferencedSOPSequence) == 1
+
+
+@pytest.mark.parametrize(
+    ("transaction", "pairs", "action", "instance", "status"),
+    [
+        ("1.2.3", [(CTImageStorage, "1.2")], 2, WELL_KNOWN, 0x0123),
+        ("1.2.3", [(CTImageStorage, "1.2")], 1, "1.2.3", 0x0112),
+        ("1.2.3", [], 1, WELL_KNOWN, 0x0115),
+        ("", [(CTImageStorage, "1.2")], 1, WELL_KNOWN, 0x0115),
+    ],
+    ids=["action type", "instance", "no objects", "no transaction"],
+)
+def test_what_is_refused(
+    archive: Archive, transaction: str, pairs: list[tuple[str, str]], action: int, instance: str, status: int
+) -> None:
+    since = archive.mark()
+    with archive.associate(StorageCommitmentPushModel) as association:
+        answer, _ = association.send_n_action(
+            request(transaction, pairs), action, StorageCommitmentPushModel, instance
+        )
+    assert answer.Status == status and answer.ErrorComment
+    assert archive.event("message.refused", since, status=f"{status:04X}").payload["comment"]
+
+
+def test_store_and_commit_over_one_association(archive: Archive) -> None:
+    data_set, transaction, reports = loaded(study(1)[0]), generate_uid(), Reports()
+    with archive.associate(
+        CTImageStorage,
+        StorageCommitmentPushModel,
+        ext_neg=[build_role(StorageCommitmentPushModel, scu_role=True)],
+        evt_handlers=reports.handlers,
+    ) as association:
+        assert association.send_c_store(data_set).Status == 0
+        ask(association, transaction, [(CTImageStorage, data_set.SOPInstanceUID)])
+        wait_for(lambda: reports.came, "no report")
+    check(reports.came[0], transaction, {data_set.SOPInstanceUID}, {})

@@ -72,7 +72,7 @@ def test_a_log_that_cannot_undo_refuses_until_it_can(tmp_path, monkeypatch):
         patch.setattr(os, "pwritev", Failing(1, errno.EIO, partly=5000, from_then_on=True))
         with pytest.raises(StorageFullError):
             log.append([incoming(b"refused")])
-        with pytest.raises(StorageFullError, match="could not be undone"):
+        with pytest.raises(StorageFullError, match="undoing a failed write"):
             log.append([incoming(b"refused, too")])
     assert data_set(blobs, before[0]) == b"before"
     after = log.append([incoming(b"after")])

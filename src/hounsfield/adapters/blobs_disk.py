@@ -128,6 +128,27 @@ class DiskBlobs:
         finally:
             self._files.release(file)
 
+    def cached(self, location: Location, offset: int = 0) -> Piece | None:
+        file = self._files.acquire_open(location.key)
+        if file is None:
+            return None
+        try:
+            before = _length_before(file)
+            data = bytearray(before + location.length)
+            try:
+                count = os.preadv(file.fd, [data], location.offset - before, os.RWF_NOWAIT)
+            except OSError:
+                return None  # not in memory, or a file system that cannot tell
+            if count != len(data):
+                return None
+            if before:
+                _check_before(file, location, bytes(data[:before]))
+            return memoryview(data)[before + offset :]
+        except (BlobMovedError, DamagedError):
+            return None  # `read` says what is wrong
+        finally:
+            self._files.release(file)
+
     @contextmanager
     def open(self, location: Location) -> Iterator[Callable[[int, int], Piece]]:
         file = self._files.acquire(location.key)

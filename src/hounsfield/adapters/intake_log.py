@@ -266,7 +266,8 @@ class DiskIntakeLog:
         try:
             _clear_headers(self._to_undo)
         except OSError as error:
-            raise StorageFullError(self._unusable, "Check the disk") from error
+            doing = f"undoing a failed write to the intake log {self._folder.writer!r}"
+            raise storage_error(error, doing) from error
         while self._to_undo:
             os.close(self._to_undo.pop()[0])
         self._unusable = ""

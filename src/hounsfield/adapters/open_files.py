@@ -51,6 +51,15 @@ class OpenFiles:
                 self._drop(self._files.popitem(last=False)[1])
         return file
 
+    def acquire_open(self, key: str) -> OpenFile | None:
+        """The same for a file that is open already."""
+        with self._lock:
+            file = self._files.get(key)
+            if file is not None:
+                self._files.move_to_end(key)
+                file.users += 1
+            return file
+
     def release(self, file: OpenFile) -> None:
         with self._lock:
             file.users -= 1

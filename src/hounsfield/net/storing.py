@@ -14,9 +14,14 @@ class AssociationChannel:
     def __init__(self, association: Association, seconds: float) -> None:
         self.association = association
         self.seconds = seconds
+        self._syntaxes: dict[str, list[tuple[int, str]]] = {}
 
     def syntaxes(self, sop_class_uid: str) -> Sequence[tuple[int, str]]:
-        return [(c.id, c.transfer_syntax) for c in self.association.usable(sop_class_uid)]
+        found = self._syntaxes.get(sop_class_uid)
+        if found is None:
+            found = [(c.id, c.transfer_syntax) for c in self.association.usable(sop_class_uid)]
+            self._syntaxes[sop_class_uid] = found
+        return found
 
     async def store(
         self,

@@ -156,6 +156,11 @@ class Blobs(Protocol):
         """Bytes of one object (by default all). Raises BlobMovedError, DamagedError when cut short."""
         ...
 
+    def cached(self, location: Location, offset: int = 0) -> Piece | None:
+        """The object from `offset` on, when that needs no waiting for a disk; None otherwise, and where
+        `read` would raise. For an event loop."""
+        ...
+
     def open(self, location: Location) -> AbstractContextManager[Callable[[int, int], Piece]]:
         """A reader `read(offset, length)` over one object, for objects too large for memory."""
         ...

@@ -23,6 +23,9 @@ class DataSets:
 
     async def whole(self, instance: StoredInstance) -> Piece:
         """Raises DamagedError, NotFoundError."""
+        at = instance.location
+        if (piece := self.reader.blobs.cached(at, at.meta_length)) is not None:
+            return piece
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.executor, self.reader.data_set, instance)
 

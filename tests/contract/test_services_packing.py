@@ -9,10 +9,10 @@ import pytest
 from hounsfield.domain.errors import DamagedError
 from hounsfield.ports.jobs import Job, JobState
 from hounsfield.services import packing
+from hounsfield.services.indexing import PACK_SERIES
 from hounsfield.services.leases import NoLease, PostponedError, StoppedError
 from hounsfield.services.packing import Packer
 from hounsfield.services.reading import Reader
-from hounsfield.services.indexing import PACK_SERIES
 from hounsfield.services.sweeping import sweep
 from support_services import build, keep, part10
 

@@ -5,10 +5,10 @@ from blake3 import blake3
 
 from hounsfield.domain.stored import Origin
 from hounsfield.ports.blobs import Incoming
+from hounsfield.services.indexing import PACK_SERIES
 from hounsfield.services.packing import Packer
 from hounsfield.services.reading import Reader
 from hounsfield.services.recovery import recover
-from hounsfield.services.indexing import PACK_SERIES
 from hounsfield.services.sweeping import sweep
 from hounsfield.wire.dicomfile.part10 import read_meta
 from support_services import build, close_store, open_store, part10

@@ -1,4 +1,4 @@
-"""A data folder whose roles are killed, starved or refused, and the proof that nothing acknowledged is lost."""
+"""A data folder whose roles are killed or starved, and the proof that nothing acknowledged is lost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,9 @@ _ROOT = Path(__file__).parent.parent
 _addresses = itertools.count(1)
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = 30.0, output: Path | None = None) -> None:
+def until(
+    condition: Callable[[], object], what: str, seconds: float = 30.0, output: Path | None = None
+) -> None:
     """Wait until it holds. Where it does not, the end of `output` tells more."""
     end = time.monotonic() + seconds
     while not condition():
@@ -206,7 +208,9 @@ class House:
 
     def settings(self) -> Settings:
         values = {key.removeprefix("HOUNSFIELD_").lower(): value for key, value in self.environment.items()}
-        return Settings.model_validate(values | {"data": self.data, "host": self.host, "dicom_port": self.port})
+        return Settings.model_validate(
+            values | {"data": self.data, "host": self.host, "dicom_port": self.port}
+        )
 
     # Roles
 
@@ -252,20 +256,22 @@ class House:
     @asynccontextmanager
     async def association(self, role: Role | None = None) -> AsyncIterator[Association]:
         """As soon as the role takes one."""
-        request = AssociateRequest(
-            "HOUNSFIELD", "SENDER", (ProposedContext(1, CT, (EXPLICIT_LE,)),), UserInformation(1 << 18)
-        )
+        async with AsyncExitStack() as stack:
+            yield await self._associate(stack, role)
+
+    async def _associate(self, stack: AsyncExitStack, role: Role | None) -> Association:
+        contexts = (ProposedContext(1, CT, (EXPLICIT_LE,)),)
+        request = AssociateRequest("HOUNSFIELD", "SENDER", contexts, UserInformation(1 << 18))
         end = time.monotonic() + 30
-        while True:
-            assert time.monotonic() < end, "nobody takes our association"
+        while time.monotonic() < end:
             try:
-                async with associate(self.host, self.port, request, seconds=20) as association:
-                    yield association
-                    return
-            except (ConnectionRefusedError, AssociationRejectedError):
+                wanted = associate(self.host, self.port, request, seconds=20)
+                return await stack.enter_async_context(wanted)
+            except (ConnectionError, AssociationRejectedError):
                 if role is not None and not role.alive():
                     raise ConnectionError("the role has ended") from None
                 await asyncio.sleep(0.005)
+        raise AssertionError("nobody takes our association")
 
     async def store(self, association: Association, sop: str, data: bytes, seconds: float = 60) -> Answer:
         """One C-STORE; an acknowledgement is written down before anything else happens."""
@@ -379,7 +385,9 @@ def check_doctor(archive: Archive, trees: tuple[str, ...]) -> list[Finding]:
     findings = list(examine(archive, None, {}, actor="test", deep=True))
     allowed = {"users", "disk"}  # no administrator is made here; the machine of a test may be small
     for finding in findings:
-        if finding.verdict is Verdict.FINE or (finding.verdict is Verdict.WARNING and finding.check in allowed):
+        if finding.verdict is Verdict.FINE or (
+            finding.verdict is Verdict.WARNING and finding.check in allowed
+        ):
             continue
         unnamed = finding.check == "pixels" and finding.verdict is Verdict.WARNING
         assert unnamed and all(detail.startswith((*trees, "...")) for detail in finding.details), finding

@@ -219,10 +219,12 @@ class Raw:
         return data
 
     def end(self) -> list[int]:
-        """The types of all PDUs up to the end of the connection."""
+        """The types of all PDUs up to the one that ends the association, or to the end of the connection."""
         kinds = []
         while (kind := self.read()[0]) != 0:
             kinds.append(kind)
+            if kind in (ASSOCIATE_RJ, RELEASE_RP, ABORT):
+                break
         return kinds
 
     def message(self) -> dict[int, bytes]:
@@ -257,10 +259,11 @@ class Raw:
         self.send(b"".join(out))
 
     def closed(self, seconds: float = 10.0) -> bool:
-        """Whether the other side ends the connection within the time, whatever it says before."""
+        """Whether the other side closes the connection within the time, whatever it says before."""
         self.socket.settimeout(seconds)
         try:
-            self.end()
+            while self.read()[0] != 0:
+                pass
         except TimeoutError:
             return False
         finally:

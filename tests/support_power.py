@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import threading
 from collections.abc import Callable
@@ -43,11 +44,11 @@ class Step:
     file: File | None = None
 
     def folders(self) -> set[str]:
-        return {os.path.dirname(path) for path in (self.path, self.target) if path}
+        return {str(Path(path).parent) for path in (self.path, self.target) if path}
 
 
 class PowerDisk:
-    """Follows `root` from `watch` on, which must be empty but for the database's file."""
+    """Follows `root` from `watch` on; what is there by then is durable."""
 
     def __init__(self, root: Path, database: Path, chance: random.Random) -> None:
         self.root = str(root)
@@ -56,22 +57,32 @@ class PowerDisk:
         self.lock = threading.RLock()
         #: Called before each operation that changes something.
         self.before: Callable[[], None] = lambda: None
-        #: Descriptors whose path holds one of these are never synced, whatever the caller believes.
-        self.lies: tuple[str, ...] = ()
+        #: Files and folders whose path matches are never synced, whatever the caller believes; "COMMIT":
+        #: nor is the database.
+        self.lies = re.compile(r"\Z\A")
         self._files: dict[int, File] = {}
         self._journal: list[Step] = []
         self._durable_steps = 0
-        self._synced_log = 0
         self._base = database.read_bytes()
+        self._synced_log = len(self._log())
+        for path in sorted(root.rglob("*")):
+            if path.is_dir():
+                self._journal.append(Step("folder", str(path)))
+            elif not path.name.startswith(database.name):
+                file = self._files[path.stat().st_ino] = File(path.read_bytes())
+                self._journal.append(Step("make", str(path), file=file))
+        self._durable_steps = len(self._journal)
 
     # Following
 
     def watch(self, patch: pytest.MonkeyPatch) -> None:
         real = {name: getattr(os, name) for name in ("open", "write", "pwrite", "pwritev", "posix_fallocate")}
-        real |= {name: getattr(os, name) for name in ("fsync", "fdatasync", "rename", "unlink", "mkdir", "rmdir")}
+        real |= {
+            name: getattr(os, name) for name in ("fsync", "fdatasync", "rename", "unlink", "mkdir", "rmdir")
+        }
 
         def opened(path: Any, flags: int, *more: Any, **named: Any) -> int:
-            if not self._ours(path) or not flags & os.O_CREAT or os.path.exists(path):
+            if not self._ours(path) or not flags & os.O_CREAT or Path(path).exists():
                 return int(real["open"](path, flags, *more, **named))
             with self.lock:
                 self.before()
@@ -99,17 +110,17 @@ class PowerDisk:
 
         def syncing(name: str) -> Callable[[int], None]:
             def call(fd: int) -> None:
-                path = os.readlink(f"/proc/self/fd/{fd}")
+                path = str(Path(f"/proc/self/fd/{fd}").readlink())
                 with self.lock:
                     self.before()
                     real[name](fd)
-                    if any(lie in path for lie in self.lies):
+                    if self.lies.search(path):
                         return
                     file = self._file(fd)
                     if file is not None:
                         file.durable = _content(fd)
                         file.written.clear()
-                    elif os.path.isdir(path):
+                    elif Path(path).is_dir():
                         touched = [n for n, step in enumerate(self._journal) if path in step.folders()]
                         self._durable_steps = max([self._durable_steps, *(n + 1 for n in touched)])
 
@@ -141,7 +152,7 @@ class PowerDisk:
 
         def committed(writing: Any) -> None:
             commit(writing)
-            if writing.use == sql_database.SYNCED:
+            if writing.use == sql_database.SYNCED and not self.lies.search("COMMIT"):
                 with self.lock:
                     self._synced_log = max(self._synced_log, len(self._log()))
 
@@ -175,10 +186,10 @@ class PowerDisk:
             for step in self._journal[:steps]:
                 _follow(step, names, folders)
             for folder in sorted(folders):
-                (image / os.path.relpath(folder, self.root)).mkdir(exist_ok=True)
+                (image / Path(folder).relative_to(self.root)).mkdir(exist_ok=True)
             current = self._current()
             for path, file in names.items():
-                target = image / os.path.relpath(path, self.root)
+                target = image / Path(path).relative_to(self.root)
                 target.write_bytes(self._left(file, current.get(id(file), file.durable)))
             (image / self.database.name).write_bytes(self._base)
             log = self._log()
@@ -189,12 +200,10 @@ class PowerDisk:
     def _current(self) -> dict[int, bytes]:
         """Content now, by file: of those that have a name; others can only be lost."""
         found = {}
-        for folder, _, names in os.walk(self.root):
-            for name in names:
-                path = os.path.join(folder, name)
-                file = self._files.get(os.stat(path).st_ino)
-                if file is not None:
-                    found[id(file)] = Path(path).read_bytes()
+        for path in Path(self.root).rglob("*"):
+            file = self._files.get(path.stat().st_ino)
+            if file is not None and path.is_file():
+                found[id(file)] = path.read_bytes()
         return found
 
     def _left(self, file: File, current: bytes) -> bytes:

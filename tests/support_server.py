@@ -169,6 +169,11 @@ class Archive:
         with self.database.read() as tx:
             return list(tx.index.instances(**where))
 
+    def located(self, sop: str) -> Any:
+        """A current instance; None while the index, which follows the log, does not have it."""
+        with self.database.read() as tx:
+            return tx.index.locate(sop)
+
     def held(self, **where: str) -> list[Any]:
         with self.database.read() as tx:
             return list(tx.index.quarantine(**where))
@@ -177,9 +182,7 @@ class Archive:
         """The bytes of a kept data set."""
         blobs = DiskBlobs(self.data, segment_size=MIB, spare_segments=0, min_free_bytes=0)
         try:
-            with self.database.read() as tx:
-                instance = tx.index.locate(sop)
-            assert instance is not None, f"{sop} is not kept"
+            instance = wait_for(lambda: self.located(sop), f"{sop} is not kept", 10)
             return b"".join(map(bytes, Reader(self.database, blobs).data_set_chunks(instance)))
         finally:
             blobs.close()

@@ -161,9 +161,12 @@ class Program:
                 peers=archive.peers,
                 transcoder=self.transcoder,
             )
+            store.rounds.indexer.on_set_back = stop_this_process
             stack.enter_context(in_the_ledger(archive, "dicom", name))
             settle_interpreter()
             uvloop.run(serve_dicom(services, supervised, name, self.transcoder.close))
+            if store.rounds.indexer.set_back:
+                raise SystemExit(1)  # whoever started us starts us again
 
     def run_worker(self, settings: Settings, name: str) -> None:
         program_log.configure(settings.log_level, settings.log_format)
@@ -358,10 +361,15 @@ def check_ports(settings: Settings) -> None:
             sock.close()
 
 
+def stop_this_process() -> None:
+    """In good order."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def orphaned() -> None:
     """The supervisor is gone: stop, so that the next one finds ports and logs free."""
     threading.Timer(ORPHAN_SECONDS, os._exit, (1,)).start()
-    os.kill(os.getpid(), signal.SIGTERM)
+    stop_this_process()
 
 
 def main() -> None:

@@ -62,7 +62,7 @@ def place(arguments: tuple[Any, ...]) -> str:
     for argument in arguments[:2]:
         if isinstance(argument, int) and not isinstance(argument, bool) and argument >= 0:
             try:
-                found.append(os.readlink(f"/proc/self/fd/{argument}"))
+                found.append(str(Path(f"/proc/self/fd/{argument}").readlink()))
             except OSError:
                 continue
         elif isinstance(argument, str | Path):
@@ -130,12 +130,20 @@ def owner_of(name: str) -> tuple[Any, str]:
         return getattr(importlib.import_module(module), cls), last
 
 
+def with_defaults(real: Callable[..., None], defaults: dict[str, Any]) -> Callable[..., None]:
+    @functools.wraps(real)
+    def init(*arguments: Any, **named: Any) -> None:
+        real(*arguments, **(defaults | named))
+
+    return init
+
+
 def arrange(order: dict[str, Any]) -> None:
     """In the child: the faults, and constants that would make a test wait."""
     for name, value in order["constants"].items():
         owner, last = owner_of(name)
-        if last == "__init__":  # a default of a constructor
-            getattr(owner, last).__kwdefaults__.update(value)
+        if last == "__init__":  # defaults of a constructor
+            setattr(owner, last, with_defaults(getattr(owner, last), value))
         else:
             setattr(owner, last, value)
     for spec in order["faults"]:

@@ -1,14 +1,17 @@
-"""A disk that is full, read-only or failing: A700 with a reason, on an association that stays; then service."""
+"""A disk that is full, read-only or failing: A700 with a reason on an association that stays."""
 
 from __future__ import annotations
 
 import asyncio
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from hounsfield.net.association import Association
 from support_faults import OUT_OF_RESOURCES, SUCCESS, Answer, House, Role, step
 
 SMALL, LARGE = 3_000, 1_300_000
@@ -24,7 +27,11 @@ EVERY_WRITE = (
 CASES = {
     "disk full": (EVERY_WRITE, "ENOSPC", "disk is full"),
     "quota used up": (EVERY_WRITE, "EDQUOT", "disk is full"),
-    "read-only": ((*EVERY_WRITE, step("os.open", path=r"/incoming/.*part"), step("os.unlink")), "EROFS", "read-only"),
+    "read-only": (
+        (*EVERY_WRITE, step("os.open", path=r"/incoming/.*part"), step("os.unlink")),
+        "EROFS",
+        "read-only",
+    ),
     "input/output error": (EVERY_WRITE, "EIO", "disk failed"),
     "sync fails": ((step("os.fdatasync", path=r"\.(seg|part)$"),), "EIO", "disk failed"),
     "no large files": ((step("os.open", path=r"/incoming/.*part"),), "ENOSPC", ""),
@@ -32,16 +39,29 @@ CASES = {
 }
 
 
-async def trouble_and_after(house: House, role: Role, trouble: Path, size: int) -> list[Answer]:
+@dataclass
+class Trouble:
+    """The faults of a role strike while it lasts."""
+
+    flag: Path
+
+    def begin(self) -> None:
+        self.flag.touch()
+
+    def end(self) -> None:
+        self.flag.unlink()
+
+
+async def trouble_and_after(house: House, role: Role, trouble: Trouble, size: int) -> list[Answer]:
     """On one association: before, while, and after something is wrong. The answers of the time of trouble."""
     async with house.association(role) as association:
         for _ in range(3):
             assert (await house.store(association, *house.make(size))).status == SUCCESS
-        trouble.touch()
+        trouble.begin()
         refused = [house.make(size) for _ in range(3)]
         answers = [await house.store(association, *each) for each in refused]
         await asyncio.sleep(0.2)  # checkpoints, too, come in this time
-        trouble.unlink()
+        trouble.end()
         for each in refused:
             assert (await house.store(association, *each)).status == SUCCESS, "after the trouble is over"
         assert (await house.store(association, *house.make(SMALL))).status == SUCCESS
@@ -52,8 +72,8 @@ async def trouble_and_after(house: House, role: Role, trouble: Path, size: int) 
 @pytest.mark.parametrize("name", CASES)
 def test_refused_while_it_lasts(house: House, name: str, size: int) -> None:
     faults, error, said = CASES[name]
-    trouble = house.folder / "trouble"
-    role = house.start("dicom", *({**fault, "error": error, "flag": str(trouble)} for fault in faults))
+    trouble = Trouble(house.folder / "trouble")
+    role = house.start("dicom", *({**fault, "error": error, "flag": str(trouble.flag)} for fault in faults))
     answers = asyncio.run(trouble_and_after(house, role, trouble, size))
     small_too = name not in ("no large files", "no folders")
     for answer in answers if size == LARGE or small_too else ():
@@ -101,42 +121,60 @@ def small_disk(house: House) -> Iterator[House]:
     subprocess.run(["umount", house.data], check=True)
 
 
+def fill(disk: Path) -> Path:
+    """Until nothing more goes in; the file to remove."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for size in (1 << 20, 4096):
+            with suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+    return filler
+
+
+async def store_until_refused(house: House, association: Association, size: int) -> list[tuple[str, bytes]]:
+    refused: list[tuple[str, bytes]] = []
+    while len(refused) < 3:
+        each = house.make(size)
+        answer = await house.store(association, *each)
+        if answer.status != SUCCESS:
+            assert answer.status == OUT_OF_RESOURCES
+            assert answer.comment
+            refused.append(each)
+    return refused
+
+
+@pytest.mark.parametrize("killed", [False, True])
 @pytest.mark.parametrize("size", [SMALL, LARGE])
-def test_a_disk_that_is_really_full(small_disk: House, size: int) -> None:
+def test_a_disk_that_is_really_full(small_disk: House, size: int, killed: bool) -> None:
     """Log, large objects and database stand on it; the last one may have no room before the others."""
     house = small_disk
-    role = house.start()
-    filler = house.data / "filler"
 
-    async def fill_and_free() -> None:
+    async def fill_and_free() -> Role:
+        role = house.start()
         async with house.association(role) as association:
             assert (await house.store(association, *house.make(size))).status == SUCCESS
-            with filler.open("wb", buffering=0) as file:
-                for step_size in (1 << 20, 4096):
-                    try:
-                        while True:
-                            file.write(bytes(step_size))
-                    except OSError:
-                        continue
-            refused: list[tuple[str, bytes]] = []
-            for _ in range(4000):
-                each = house.make(size)
-                answer = await house.store(association, *each)
-                if answer.status != SUCCESS:
-                    assert answer.status == OUT_OF_RESOURCES
-                    assert answer.comment
-                    refused.append(each)
-                if len(refused) == 3:
-                    break
-            assert refused
+            filler = fill(house.data)
+            refused = await store_until_refused(house, association, size)
+            if killed:
+                role.kill()
             filler.unlink()
-            for each in refused:
-                answer = await house.store(association, *each)
-                while answer.status == OUT_OF_RESOURCES and "left on the disk" in answer.comment:  # looked at each second
-                    answer = await house.store(association, *each)
-                assert answer.status == SUCCESS, answer
+            if not killed:
+                await store_again(house, association, refused)
+        if killed:
+            role = house.start()
+            async with house.association(role) as association:
+                await store_again(house, association, refused)
+        return role
 
-    asyncio.run(fill_and_free())
-    role.stop()
+    asyncio.run(fill_and_free()).stop()
     assert set(house.acknowledged) == set(house.sent)
     house.check(unnamed=True)
+
+
+async def store_again(house: House, association: Association, objects: list[tuple[str, bytes]]) -> None:
+    for each in objects:
+        answer = await house.store(association, *each)
+        while answer.status and "left on the disk" in answer.comment:  # which is looked at once a second
+            answer = await house.store(association, *each)
+        assert answer.status == SUCCESS, answer

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from hounsfield.ports.jobs import JobState
-from support_faults import SUCCESS, House, Role, step, until
+from support_faults import SUCCESS, House, step, until
 
 PACK = r"/incoming/\.packs/"
 PLACED = r"/packs/"

@@ -93,8 +93,17 @@ def ask_dcmtk(house: House, folder: Path) -> tuple[set[str], dict[str, bytes]]:
     keys = ["-k", "StudyInstanceUID=1.2.3"]
     found = set()
     for series in sorted({uid.rpartition(".")[0] for uid in house.sent}):
-        level = ["-k", "QueryRetrieveLevel=IMAGE", "-k", f"SeriesInstanceUID={series}", "-k", "SOPInstanceUID"]
-        subprocess.run(["findscu", "-S", "-X", "-od", answers, *keys, *level, *address], check=True, timeout=60)
+        level = [
+            "-k",
+            "QueryRetrieveLevel=IMAGE",
+            "-k",
+            f"SeriesInstanceUID={series}",
+            "-k",
+            "SOPInstanceUID",
+        ]
+        subprocess.run(
+            ["findscu", "-S", "-X", "-od", answers, *keys, *level, *address], check=True, timeout=60
+        )
         found |= {str(pydicom.dcmread(path).SOPInstanceUID) for path in answers.iterdir()}
         for path in answers.iterdir():
             path.unlink()

@@ -327,3 +327,31 @@ def test_a_killed_writer_lets_go_of_its_log(tmp_path: Path):
     list(blobs.replay("w"))
     blobs.open_log("w").close()
     blobs.close()
+
+
+@pytest.mark.parametrize("call", ["open", "fsync"])
+def test_a_segment_that_could_not_be_opened_is_the_next_one(tmp_path, monkeypatch, call):
+    """No descriptor was left, say; nothing may hold its place for ever."""
+    blobs = disk(tmp_path)
+    log = blobs.open_log("w")
+    before = log.append([incoming(noise(40_000))])
+    log.sync()
+    real = getattr(os, call)
+
+    def fails(first: object, *more: object) -> int:
+        where = Path(f"/proc/self/fd/{first}").readlink() if isinstance(first, int) else first
+        if str(where).endswith(("/log/w", ".seg")) and any(tmp_path.glob("log/w/00000002-*")):
+            raise OSError(errno.EMFILE, "no descriptor left")
+        return real(first, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fails)
+        for _ in range(2):
+            with pytest.raises(StorageFullError):
+                log.append([incoming(noise(40_000, 1))])
+    after = log.append([incoming(noise(40_000, 1))])
+    log.sync()
+    log.close()
+    blobs.close()
+    assert [record.location for record, _ in replayed(tmp_path)[0]] == before + after
+    assert len(list(tmp_path.glob("log/w/*.seg"))) == 2

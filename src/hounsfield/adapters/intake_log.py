@@ -13,7 +13,14 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
-from hounsfield.adapters.durable import Piece, Reserve, make_folder, storage_error, write_vector
+from hounsfield.adapters.durable import (
+    Piece,
+    Reserve,
+    make_folder,
+    storage_error,
+    sync_folder,
+    write_vector,
+)
 from hounsfield.adapters.log_folder import Checkpoint, LogFolder
 from hounsfield.adapters.segment_pool import SegmentPool
 from hounsfield.adapters.segments import (
@@ -233,12 +240,20 @@ class DiskIntakeLog:
         if end.fd >= 0:
             self._full_segments.append(end.fd)
             end.fd = -1
-        end.sequence += 1  # also of one that then cannot be opened: no number is used twice
-        end.position = PAGE
-        path, end.generation = self._pool.take(self._folder.path, end.sequence)
+        sequence = end.sequence + 1
+        path, generation = self._left_taken(sequence) or self._pool.take(self._folder.path, sequence)
         end.fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        end.sequence, end.generation, end.position = sequence, generation, PAGE
         end.key = f"log/{self._folder.writer}/{path.name}"
         end.size = os.fstat(end.fd).st_size
+
+    def _left_taken(self, sequence: int) -> tuple[Path, bytes] | None:
+        """The segment of that number if one was taken and then could not be opened."""
+        for segment in self._folder.segments():
+            if segment.sequence == sequence:
+                sync_folder(self._folder.path)
+                return segment.path, segment.generation
+        return None
 
     def _undo(self, before: int, placed_before: int) -> None:
         """Take back what was written since `before`: without their headers the records are nothing.

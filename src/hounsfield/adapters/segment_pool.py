@@ -39,6 +39,8 @@ _CHUNK = bytes(1 << 20)
 _SYNC_EVERY = 4 << 20
 _IDLE_SECONDS = 0.2
 _LOOK_EVERY = 2.0
+#: A segment that was not finished in so long belongs to nobody who lives.
+_LEFT_SECONDS = 600.0
 
 
 class SegmentPool:
@@ -147,6 +149,9 @@ class SegmentPool:
                 return
             for left in self._folder.glob("new-*.part"):  # of a filler that was killed
                 left.unlink()
+            for left in self._folder.glob("fresh-*.part"):  # perhaps being made for a log this moment
+                if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
+                    left.unlink()
             self._renew_used()
             while self._count() < self._spares and self._wait_until_idle():
                 self._reserve.check(4 * self.segment_size)

@@ -73,6 +73,10 @@ class UnreadableError(HounsfieldError):
     exit_code = 9
 
 
+class DatabaseSetBackError(HounsfieldError):
+    """The database has lost what it had confirmed: it crashed, or another took its place."""
+
+
 class DatabaseUnavailableError(HounsfieldError):
     """The database cannot be reached, is locked, or gave up a transaction: nothing of it is kept."""
 

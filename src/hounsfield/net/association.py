@@ -271,7 +271,7 @@ class Association:
 
     def send(self, context_id: int, command: Command, data: Buffer | None = None) -> None:
         """Send one message; `data` is its whole data set. Nothing happens when the association is over."""
-        if not self.open:
+        if not self.open or not self.core.can_send:  # the event that tells of its end is on its way
             return
         self.core.send_message(context_id, command.encode(), () if data is None else (data,))
         self.link.flush()
@@ -367,3 +367,5 @@ class Association:
         """Raises ConnectionError when the association is over."""
         if not self.open:
             raise ConnectionError(self.why_ended)
+        if not self.core.can_send:
+            raise ConnectionError("the association is being ended")

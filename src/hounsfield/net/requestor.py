@@ -69,7 +69,8 @@ class _User:
             self._fail(AssociationRejectedError(event.reject))
         elif isinstance(event, ul.ReleaseRequested):
             assert self.link is not None
-            self.link.core.accept_release()
+            if self.link.core.can_answer_release:
+                self.link.core.accept_release()
             self._over("the peer released the association")
         elif isinstance(event, ul.Released):
             self._over("released")

@@ -37,6 +37,10 @@ class Ledger(Protocol):
         A transaction that rolls back leaves the writer's chain as it was."""
         ...
 
+    def head(self) -> int:
+        """Number of our writer's last event, as the database has it; 0 where there is none."""
+        ...
+
     def read(self, where: LedgerFilter) -> Iterator[Recorded]:
         """In order of time, then of writer and number. An accession or patient also finds the events of the
         studies that are known to carry it."""

@@ -3,6 +3,10 @@
 One thread of the process takes what the rounds have made durable, in order. The object is acknowledged by
 then: what happens here decides where it stands (current, duplicate, conflict, quarantine), never whether it
 is kept. If the process ends first, replay of the log does the same.
+
+These commits are not synced. A PostgreSQL that crashes, while we live on, forgets the last of them: the number
+of our last ledger event then goes back. The log's checkpoint stays where it is, and the process has to start
+again, which replays what the database has lost.
 """
 
 from __future__ import annotations
@@ -14,8 +18,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from hounsfield.domain.errors import DatabaseUnavailableError, HounsfieldError, StorageFullError
-from hounsfield.domain.events import Event, Subjects
+from hounsfield.domain.errors import (
+    DatabaseSetBackError,
+    DatabaseUnavailableError,
+    HounsfieldError,
+    StorageFullError,
+)
+from hounsfield.domain.events import Event, Recorded, Subjects
 from hounsfield.domain.stored import Arrival, Outcome
 from hounsfield.domain.study import Location
 from hounsfield.ports.clock import Clock
@@ -76,6 +85,10 @@ class Indexer:
         self.stuck = False
         #: Whether the database takes nothing now.
         self.away = False
+        #: Whether it has lost commits of ours; `on_set_back` is then called, once, on any thread.
+        self.set_back = False
+        self.on_set_back: Callable[[], None] = lambda: None
+        self._last = 0  # number of our last ledger event that was committed
         self._lock = threading.Condition()
         self._items: list[Durable] = []
         self._put = 0
@@ -168,6 +181,9 @@ class Indexer:
                     self.away = True
                     self._lock.notify_all()
                     self._lock.wait(RETRY_SECONDS)
+            except DatabaseSetBackError as error:
+                self._give_up(batch, error)
+                return
             except Exception as error:
                 if len(batch) == 1:
                     self._give_up(batch, error)
@@ -194,8 +210,11 @@ class Indexer:
         now = self.clock.now()
         with self.database.write(synced=False) as tx:
             entered = tx.index.enter(arrivals)
-            record(tx, arrivals, entered, now)
+            recorded = record(tx, arrivals, entered, now)
+            if self.set_back or recorded[0].n <= self._last:
+                raise self._was_set_back()
             packing = self._enqueue_packing(tx, arrivals, entered, now)
+        self._last = recorded[-1].n
         for uid in packing:  # only now: had it been rolled back, there would be no job
             self._enqueued[uid] = now
             self._enqueued.move_to_end(uid)
@@ -203,6 +222,21 @@ class Indexer:
             self._enqueued.popitem(last=False)
         self._remove_unused(arrivals, entered)
         return [_result(a, e) for a, e in zip(arrivals, entered, strict=True)]
+
+    def check(self, tx: Transaction) -> None:
+        """Raises DatabaseSetBackError when commits of ours are gone."""
+        if self.set_back or tx.ledger.head() < self._last:
+            raise self._was_set_back()
+
+    def _was_set_back(self) -> DatabaseSetBackError:
+        first, self.set_back = not self.set_back, True
+        self.stuck = True
+        if first:
+            log.critical("the database has lost what it had confirmed; the log has it: starting again")
+            self.on_set_back()
+        return DatabaseSetBackError(
+            "The database has lost what it had confirmed", "The next start replays it from the log"
+        )
 
     def _enqueue_packing(
         self, tx: Transaction, arrivals: Sequence[Arrival], entered: Sequence[Entered], now: int
@@ -237,7 +271,9 @@ class Indexer:
                 log.warning("a file of no use stays behind", extra={"key": at.key, "why": str(error)})
 
 
-def record(tx: Transaction, arrivals: Sequence[Arrival], entered: Sequence[Entered], now: int) -> None:
+def record(
+    tx: Transaction, arrivals: Sequence[Arrival], entered: Sequence[Entered], now: int
+) -> list[Recorded]:
     """Write the ledger events of a round: one for the objects of each association, series and outcome."""
     events: list[Event] = []
     groups: dict[tuple[str, str, Outcome, bool], list[object]] = {}
@@ -285,7 +321,7 @@ def record(tx: Transaction, arrivals: Sequence[Arrival], entered: Sequence[Enter
         else:
             details["reason"] = result.reason
             events.append(Event("instance.quarantined", now, subjects, actor, payload=details))
-    tx.ledger.append(events)
+    return tx.ledger.append(events)
 
 
 def _subjects(arrival: Arrival) -> Subjects:

@@ -181,12 +181,13 @@ class Rounds:
         now = self.clock.monotonic()
         if not self._dirty or (not force and now - self._last_checkpoint < CHECKPOINT_SECONDS):
             return
+        self._last_checkpoint = now  # also when it fails: it is not tried, nor told, with every round
         if not self.indexer.caught_up(BEHIND_SECONDS) or self.indexer.stuck:
             return
         with self.database.write() as tx:
+            self.indexer.check(tx)
             tx.settings.set(f"checkpoint:{self.writer}", self.clock.now())
         self.log.checkpoint()
-        self._last_checkpoint = now
         self._dirty = False
 
     def _fail(self, batch: Sequence[Pending], error: Exception) -> None:

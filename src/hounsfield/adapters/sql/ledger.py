@@ -116,6 +116,13 @@ class SqlLedger:
 
     # Reading
 
+    def head(self) -> int:
+        row = self.connection.execute(
+            "SELECT max(n) FROM ledger WHERE writer = (SELECT id FROM ledger_writer WHERE name = ?)",
+            (self.writer,),
+        ).fetchone()
+        return int(row[0] or 0)
+
     def read(self, where: LedgerFilter) -> Iterator[Recorded]:
         conditions: list[str] = []
         values: list[Any] = []

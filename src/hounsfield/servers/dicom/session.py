@@ -289,6 +289,8 @@ class Session:
         if self._ended:
             return
         assert self.link is not None
+        if not self.link.core.can_answer_release:  # the peer sent more behind its A-RELEASE-RQ
+            return
         self.link.core.accept_release()
         self.end("released", "")
         self.link.flush()

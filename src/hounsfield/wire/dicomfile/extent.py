@@ -8,7 +8,8 @@ the elements are not what the transfer syntax says, it judges nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Sequence
 from itertools import repeat
 from typing import Final
 
@@ -24,6 +25,8 @@ MAX_STEPS: Final = 20_000
 #: A deflated data set is inflated to its end for this up to so many bytes.
 MAX_INFLATED: Final = 4 << 20
 
+#: Steps that were not counted one by one are by the bytes that they passed.
+_BYTES_OF_A_STEP: Final = 64
 _PIXEL_DATA: Final = 0x7FE00010
 _LONGEST_HEAD: Final = 12
 _SEQUENCE_VRS: Final = ("SQ", "UN")
@@ -39,31 +42,10 @@ def check_whole(header: Header, pieces: Sequence[Buffer], transfer_syntax_uid: s
     try:
         if syntax.deflated:
             pieces = _inflated(pieces)
-        if header.rest >= 0 and pieces and not _ends_with_image(header, pieces[-1], layout):
+        if header.rest >= 0 and pieces:
             _walk(pieces, header.rest, layout, header.explicit)
     except (OddError, LimitError):
         pass
-
-
-def _ends_with_image(header: Header, last: Buffer, layout: Layout) -> bool:
-    """Whether the data end with native pixel data of just the size that the header says: most images do, and
-    the walk over what stands between (private elements by the hundred) is saved."""
-    get = header.values.get
-    try:
-        rows, columns, bits = int(get(0x00280010, "")), int(get(0x00280011, "")), int(get(0x00280100, ""))
-        length = rows * columns * bits * int(get(0x00280008, "1")) // 8
-    except ValueError:
-        return False
-    for samples in (1, 3):
-        expected = length * samples
-        expected += expected & 1
-        at = len(last) - expected - (12 if header.explicit else 8)
-        if at < 0 or not expected:
-            return False
-        group, element, found = layout.implicit_head(last, at)
-        if group << 16 | element == _PIXEL_DATA:
-            return bool((layout.long_length(last, at + 8)[0] if header.explicit else found) == expected)
-    return False
 
 
 def _inflated(pieces: Sequence[Buffer]) -> Sequence[Buffer]:
@@ -81,8 +63,9 @@ def _walk(pieces: Sequence[Buffer], position: int, layout: Layout, explicit: boo
     total = sum(map(len, pieces))
     _, explicit_head, implicit_head, long_length, short_vrs, long_vrs = layout
     window, base, end = pieces[0], 0, len(pieces[0])
-    tag = 0
-    for _ in repeat(None, MAX_STEPS):
+    tag, steps = -1, MAX_STEPS
+    while steps > 0:
+        steps -= 1
         if position >= total:
             if position > total:
                 raise TruncatedError("the data end within a value", total, tag)
@@ -90,6 +73,12 @@ def _walk(pieces: Sequence[Buffer], position: int, layout: Layout, explicit: boo
         if position + _LONGEST_HEAD > end:
             window, base, end = _window(pieces, position)
         at = position - base
+        if explicit:
+            at = _skip_short(window, at, explicit_head, short_vrs)
+            if at != position - base:
+                steps -= (base + at - position) // _BYTES_OF_A_STEP
+                position, tag = base + at, -1
+                continue
         if end - position < 8:
             return _padding(window, at, position)
         group, element, length = implicit_head(window, at)
@@ -112,8 +101,28 @@ def _walk(pieces: Sequence[Buffer], position: int, layout: Layout, explicit: boo
             position = _skip_fragments(pieces, position, total, layout)
         else:
             whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            position = skip_sequence(whole, position, layout, not explicit, steps=MAX_STEPS)
-    return None
+            behind = skip_sequence(whole, position, layout, not explicit, steps=steps)
+            steps -= (behind - position) // _BYTES_OF_A_STEP
+            position = behind
+    raise LimitError(f"more than {MAX_STEPS} elements behind the header", position)
+
+
+def _skip_short(
+    window: Buffer,
+    at: int,
+    head: Callable[[Buffer, int], tuple[int, int, int, int]],
+    short_vrs: dict[int, str],
+) -> int:
+    """The offset of the first element whose length has 32 bits: most of the way, in few operations."""
+    try:
+        for _ in repeat(None, 1000):
+            _, _, number, length = head(window, at)
+            if number not in short_vrs:
+                break
+            at += 8 + length
+    except struct.error:
+        pass  # behind the end of the window
+    return at
 
 
 def _skip_fragments(pieces: Sequence[Buffer], position: int, total: int, layout: Layout) -> int:

@@ -120,6 +120,11 @@ class Connection:
         """Whether `send_pdata` and `send_message` are possible now (Sta6, Sta8)."""
         return self.state is State.STA6 or self.state is State.STA8
 
+    @property
+    def can_answer_release(self) -> bool:
+        """Whether `accept_release` is possible now (Sta8, Sta9, Sta12)."""
+        return (Evt.A_RELEASE_RESPONSE, self.state) in TABLE
+
     def associate(self, request: AssociateRequest) -> None:
         """Send A-ASSOCIATE-RQ over the transport connection that was opened (Evt1 and Evt2).
 

@@ -12,6 +12,7 @@ from pydicom.uid import UID
 
 from hounsfield import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, __version__
 from hounsfield.adapters import peer_contexts, peers_dimse, transcode
+from hounsfield.cli import committing
 from hounsfield.domain.attributes import ATTRIBUTES, UNIQUE_KEY, Kind
 from hounsfield.domain.query import Level
 from hounsfield.net.requestor import associate
@@ -110,6 +111,15 @@ STATUSES: dict[int, tuple[tuple[int, str], ...]] = {
         (Status.SOP_CLASS_NOT_SUPPORTED, "on a presentation context of another service"),
         (Status.NOT_AUTHORIZED, "the device may not ask for commitment, or waits to be admitted"),
     ),
+    fields.N_EVENT_REPORT_RQ: (
+        (Status.SUCCESS, "the report is in the ledger, durable"),
+        (Status.INVALID_ARGUMENT_VALUE, "the archive has asked this AE title for no such transaction"),
+        (Status.DUPLICATE_INVOCATION, "the association of the request has brought the report already"),
+        (Status.NO_SUCH_EVENT_TYPE, "an event type other than 1 and 2"),
+        (Status.NO_SUCH_SOP_INSTANCE, "not the well-known SOP instance"),
+        (Status.NO_SUCH_SOP_CLASS, "on a presentation context of another service"),
+        (Status.PROCESSING_FAILURE, "the event information cannot be read; an error within the archive"),
+    ),
     0: (
         (Status.UNRECOGNIZED_OPERATION, "a request that is not offered"),
         (Status.DUPLICATE_INVOCATION, "a Message ID in use, or too many operations: aborted"),
@@ -200,6 +210,8 @@ def _values(note: str) -> dict[str, str | list[str]]:
         "find_statuses": _statuses(fields.C_FIND_RQ),
         "retrieve_statuses": _statuses(fields.C_MOVE_RQ),
         "commitment_statuses": _statuses(fields.N_ACTION_RQ),
+        "report_statuses": _statuses(fields.N_EVENT_REPORT_RQ),
+        "wait": f"{inspect.signature(committing.commit).parameters['wait'].default:g}",
         "any_statuses": _statuses(0),
         "most": str(commitment.MOST_OBJECTS),
         "grace": str(commitment.GRACE_SECONDS),
@@ -230,6 +242,7 @@ def _services() -> list[str]:
         *peers_dimse.FIND.values(),
         *(peers_dimse.MOVE[key] for key in ("patient", "study")),
         *(peers_dimse.GET[key] for key in ("patient", "study")),
+        sop_classes.STORAGE_COMMITMENT_PUSH,
     }
     rows = []
     for uid in negotiation.offers():

@@ -232,12 +232,11 @@ class Program:
 
 
 def settle_interpreter() -> None:
-    """For a process that hands many short-lived objects from thread to thread: what was imported is not
-    looked at by the garbage collector again, and a thread that has waited for a disk soon gets its turn."""
+    """For a process of many short-lived objects: what was imported is not looked at by the garbage collector
+    again, and memory that was used once is kept for the next object."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    sys.setswitchinterval(0.0005)
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):  # glibc: half a megabyte is used again, not faulted in page by page anew
         for option, value in ((M_MMAP_THRESHOLD, 32 * MIB), (M_TRIM_THRESHOLD, 128 * MIB), (M_ARENA_MAX, 1)):

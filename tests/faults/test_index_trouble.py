@@ -101,7 +101,7 @@ def test_a_commit_that_fails_or_seems_to(
     assert recover(house.database, house.blobs, house.clock, settle=60) == [], "all is behind the checkpoint"
 
 
-def test_a_file_of_no_use_that_cannot_be_removed(house: House) -> None:
+def test_a_file_of_no_use_that_cannot_be_removed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same large object twice at once: one file is of no use. That it stays must not cost the other."""
     removed: list[str] = []
 
@@ -113,7 +113,10 @@ def test_a_file_of_no_use_that_cannot_be_removed(house: House) -> None:
 
     store = open_store(house)
     store.rounds.indexer.remove = remove
+    commits = Commits(monkeypatch, DatabaseUnavailableError("gone"), times=1_000_000, after=False)
     futures = [begin(store, 1, LARGE).finish() for _ in range(2)]
+    wait_for(lambda: store.rounds.indexer.behind == 2)
+    commits.left = 0
     outcomes = {future.result(20).outcome for future in futures}
     assert outcomes == {Outcome.STORED, Outcome.DUPLICATE}
     wait_for(lambda: removed)

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from hounsfield import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from hounsfield.adapters.peer_commitment import IncomingReport
 from hounsfield.adapters.peer_contexts import (
     groups_for_sending,
     identifier_items,
@@ -26,7 +27,7 @@ from hounsfield.domain.study import StoredInstance
 from hounsfield.net.association import Association, Context, Responder, Response
 from hounsfield.net.requestor import AssociationRejectedError, associate
 from hounsfield.net.storing import AssociationChannel
-from hounsfield.ports.peers import SendResult, SubOperations
+from hounsfield.ports.peers import CommitmentAnswer, SendResult, SubOperations
 from hounsfield.ports.pixels import Transcoder
 from hounsfield.services.commitment_report import commitment_items
 from hounsfield.services.datasets import DataSets
@@ -222,6 +223,27 @@ class DimsePeers:
             )
             response = await self._ask(association, context, request, data, peer)
             _check(response.command, "N-EVENT-REPORT", peer)
+
+    async def request_commitment(
+        self,
+        peer: Device,
+        transaction_uid: str,
+        pairs: Sequence[tuple[str, str]],
+        seconds: float,
+        take: Callable[[CommitmentAnswer], None] = lambda answer: None,
+    ) -> CommitmentAnswer | None:
+        report = IncomingReport(transaction_uid, take)
+        contexts = proposals([STORAGE_COMMITMENT_PUSH])
+        async with self._associate(peer, contexts, responder=report) as association:
+            context = _context(association, STORAGE_COMMITMENT_PUSH, peer)
+            request = messages.n_action_rq(
+                association.new_message_id(), STORAGE_COMMITMENT_PUSH, STORAGE_COMMITMENT_PUSH_INSTANCE, 1
+            )
+            items = commitment_items(transaction_uid, pairs, ())
+            data = encode(items, explicit=context.transfer_syntax != IMPLICIT_LE)
+            response = await self._ask(association, context, request, data, peer)
+            _check(response.command, "N-ACTION", peer)
+            return await report.wait(association, seconds)
 
     # What they share -----------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import typer
 
 from hounsfield.cli import (
     checking,
+    committing,
     devices,
     importing,
     jobs,
@@ -28,6 +29,7 @@ app = typer.Typer(
 serving.register(app)
 importing.register(app)
 peers.register(app)
+committing.register(app)
 app.add_typer(studies.app, name="study")
 app.add_typer(devices.app, name="device")
 app.add_typer(quarantines.app, name="quarantine")

@@ -57,7 +57,7 @@ def register(app: typer.Typer) -> None:
 
 def echo(session: Session, peer: Peer, tls: Tls = False) -> None:
     """Ask a peer whether it is there (C-ECHO), and show how it presents itself."""
-    device = _device(session, peer, tls)
+    device = named_device(session, peer, tls)
     shown = asyncio.run(session.wiring.peers(session.settings).echo(device))
     session.out.record({"peer": device.name, **shown})
 
@@ -81,7 +81,7 @@ def find(
     asked = _keys(keys or [])
     columns = [*dict.fromkeys((*asked, *(SHOWN[at] if not asked else ()), UNIQUE_KEY[at]))]
     identifier = dict.fromkeys(columns, "") | asked
-    device = _device(session, peer, tls)
+    device = named_device(session, peer, tls)
     answers = session.wiring.peers(session.settings).find(device, model, at, identifier)
     session.out.rows(columns, _streamed(answers, limit), empty="The peer found nothing.")
 
@@ -96,7 +96,7 @@ def send(
     tls: Tls = False,
 ) -> None:
     """Send what the archive keeps to a peer (C-STORE)."""
-    device = _device(session, peer, tls)
+    device = named_device(session, peer, tls)
     with session.archive() as archive:
         chosen: dict[str, StoredInstance] = {}
         with archive.database.read() as tx:
@@ -141,7 +141,7 @@ def get(
 ) -> None:
     """Fetch from a peer into the archive, over the same association (C-GET)."""
     level, identifier = _identifier(patient, study, series, instance)
-    device = _device(session, peer, tls)
+    device = named_device(session, peer, tls)
     with (
         session.archive(make=True) as archive,
         session.wiring.store(archive, "retrieve") as store,
@@ -166,7 +166,7 @@ def move(
 ) -> None:
     """Ask a peer to send to another application entity, or to us (C-MOVE)."""
     level, identifier = _identifier(patient, study, series, instance)
-    device = _device(session, peer, tls)
+    device = named_device(session, peer, tls)
     destination = to or session.settings.ae_title
     with _Showing(session, None) as show:
         counts = asyncio.run(
@@ -175,7 +175,7 @@ def move(
     _ended(session, f"moved to {destination}", device, counts)
 
 
-def _device(session: Session, text: str, tls: bool) -> Device:
+def named_device(session: Session, text: str, tls: bool) -> Device:
     """The peer; the archive's database is only asked where it is named by its device name."""
     device = device_records.parse_peer(text)
     if device is None:

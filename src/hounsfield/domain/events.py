@@ -230,6 +230,27 @@ CATALOGUE: Mapping[str, EventType] = {
             why="in words",
         ),
         _e(
+            "commitment.asked",
+            "The archive asked another system to commit to objects that it has sent there.",
+            transaction="Transaction UID",
+            objects="list of [SOP Instance UID, SOP Class UID]",
+        ),
+        _e(
+            "commitment.refused",
+            "The request for commitment did not reach the other system, or was refused there.",
+            transaction="Transaction UID",
+            why="in words",
+        ),
+        _e(
+            "commitment.answered",
+            "The other system reported what it is committed to.",
+            transaction="Transaction UID",
+            committed="how many of the objects that it was asked for",
+            failed="list of [SOP Instance UID, reason]",
+            missing="list of SOP Instance UIDs that were asked for and that the report does not name",
+            over="same or new association",
+        ),
+        _e(
             "import.ended",
             "An import ended.",
             path="what was imported",

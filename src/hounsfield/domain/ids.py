@@ -28,6 +28,23 @@ def new_uid() -> str:
     return f"2.25.{uuid.uuid4().int}"
 
 
+def new_timed_uid(at: int) -> str:
+    """A new UID from which `timed_uid_milliseconds` reads the time again, `at` in microseconds since 1970:
+    derived from a UUID of version 7 (PS3.5 B.2, RFC 9562 5.7)."""
+    chance = uuid.uuid4().int
+    value = (at // 1000) << 80 | 7 << 76 | (chance >> 52 & 0xFFF) << 64 | 0b10 << 62 | chance & (1 << 62) - 1
+    return f"2.25.{value}"
+
+
+def timed_uid_milliseconds(uid: str) -> int | None:
+    """Milliseconds since 1970 at which a UID of `new_timed_uid` was made; None for any other UID."""
+    root, _, number = uid.rpartition(".")
+    if root != "2.25" or not is_uid(uid):
+        return None
+    value = int(number)
+    return value >> 80 if value >> 76 & 0xF == 7 and value >> 128 == 0 else None
+
+
 def path_name(uid: str) -> str:
     """A file name for `uid`: the UID itself where it is one, else a hash of it. Never leaves its folder."""
     if is_tolerated_uid(uid):

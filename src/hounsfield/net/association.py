@@ -200,6 +200,8 @@ class Association:
         self.responder = responder
         self.open = True
         self.why_ended = ""
+        #: Set at the end, for who waits for a request of the peer that may never come.
+        self.over = asyncio.Event()
         #: Called with the reason when we abort, by whoever owns the association.
         self.on_abort: Callable[[str], None] = lambda why: None
         self._assembler = Assembler()
@@ -249,8 +251,9 @@ class Association:
             return
         if command.field & fields.RESPONSE:
             sink = self._response(context, command)
-        elif not context.scp:
-            self.abort("a request came on a presentation context on which the peer is no SCU")
+        # N-EVENT-REPORT is the one request that the SCP sends (PS3.7 10.1.1): it wants us to be SCU.
+        elif not (context.scu if command.field == fields.N_EVENT_REPORT_RQ else context.scp):
+            self.abort("a request came on a presentation context on which the peer has not the role for it")
             return
         else:
             sink = self.responder.request(self, context, command)
@@ -357,6 +360,7 @@ class Association:
             return
         self.open = False
         self.why_ended = why
+        self.over.set()
         sink, self._sink = self._sink, None
         if sink is not None:
             sink.cut()

@@ -86,11 +86,15 @@ class Link(asyncio.BufferedProtocol):
         return _view
 
     def buffer_updated(self, nbytes: int) -> None:
+        self.take(_view[:nbytes])
+
+    def take(self, data: memoryview) -> None:
+        """What the peer sent."""
         if not self.received:
-            self.first_bytes = bytes(_view[: min(nbytes, 16)])
-        self.received += nbytes
+            self.first_bytes = bytes(data[:16])
+        self.received += len(data)
         happened = self.user.happened
-        for event in self.core.receive_data(_view[:nbytes]):
+        for event in self.core.receive_data(data):
             happened(event)
         self.flush()
 

@@ -32,6 +32,14 @@ class SubOperations:
     failures: list[SendResult] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class CommitmentAnswer:
+    """A report of storage commitment (PS3.4 Table J.3-2)."""
+
+    committed: tuple[tuple[str, str], ...]  # SOP Class UID, SOP Instance UID
+    failed: tuple[tuple[str, str, int], ...]  # ..., Failure Reason
+
+
 class Peers(Protocol):
     """Raises PeerError with what happened, at which step, and what to look at."""
 
@@ -85,4 +93,19 @@ class Peers(Protocol):
         failed: Sequence[tuple[str, str, int]],
     ) -> None:
         """N-EVENT-REPORT on a new association (PS3.4 J.3.3), roles reversed."""
+        ...
+
+    async def request_commitment(
+        self,
+        peer: Device,
+        transaction_uid: str,
+        pairs: Sequence[tuple[str, str]],
+        seconds: float,
+        take: Callable[[CommitmentAnswer], None] = lambda answer: None,
+    ) -> CommitmentAnswer | None:
+        """N-ACTION (PS3.4 J.3.2), then up to `seconds` of waiting for the report on the same association;
+        None where it did not come: it may yet come to our own port, on an association of the peer's.
+
+        `take` writes the report down, on a thread, before the peer hears that we have it; what it raises
+        refuses the report, and is raised."""
         ...

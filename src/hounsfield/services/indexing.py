@@ -4,9 +4,9 @@ One thread of the process takes what the rounds have made durable, in order. The
 then: what happens here decides where it stands (current, duplicate, conflict, quarantine), never whether it
 is kept. If the process ends first, replay of the log does the same.
 
-These commits are not synced. A PostgreSQL that crashes, while we live on, forgets the last of them: the number
-of our last ledger event then goes back. The log's checkpoint stays where it is, and the process has to start
-again, which replays what the database has lost.
+These commits are not synced. A PostgreSQL that crashes, while we live on, forgets the last of them: the
+number of our last ledger event then goes back. The log's checkpoint stays where it is, and the process has
+to start again, which replays what the database has lost.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ NOWHERE = Location("", 0, 0, 0)
 PACK_SERIES = "pack-series"
 #: Where large objects are, each in a file of its own.
 LARGE = "large/"
+MOST_REPEATING = 1024
 #: Objects of one transaction.
 BATCH = 512
 #: Objects gather for so long before they enter the index, unless somebody waits for it.
@@ -83,6 +84,8 @@ class Indexer:
         self.remove = remove
         #: Set when an object could not be entered: the log must then not forget it.
         self.stuck = False
+        #: Associations that sent what is kept already: the rounds look before they write what they send.
+        self.repeating: set[str] = set()
         #: Whether the database takes nothing now.
         self.away = False
         #: Whether it has lost commits of ours; `on_set_back` is then called, once, on any thread.
@@ -221,6 +224,7 @@ class Indexer:
         while len(self._enqueued) > 4096:
             self._enqueued.popitem(last=False)
         self._remove_unused(arrivals, entered)
+        self._note_repeating(arrivals, entered)
         return [_result(a, e) for a, e in zip(arrivals, entered, strict=True)]
 
     def check(self, tx: Transaction) -> None:
@@ -254,6 +258,13 @@ class Indexer:
         if packing:
             tx.jobs.enqueue([NewJob(PACK_SERIES, uid, run_at=now + self.settle) for uid in sorted(packing)])
         return packing
+
+    def _note_repeating(self, arrivals: Sequence[Arrival], entered: Sequence[Entered]) -> None:
+        for arrival, result in zip(arrivals, entered, strict=True):
+            if result.outcome is Outcome.DUPLICATE:
+                if len(self.repeating) >= MOST_REPEATING:
+                    self.repeating.clear()
+                self.repeating.add(arrival.origin.association)
 
     def _remove_unused(self, arrivals: Sequence[Arrival], entered: Sequence[Entered]) -> None:
         """The files of large objects that turned out to be there already. Not one that a row names: where it

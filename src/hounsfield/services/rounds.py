@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -156,9 +156,10 @@ class Rounds:
                 pending.told(SUCCESS, "")
 
     def _log(self, batch: Sequence[Pending]) -> None:
-        """Append and sync what is not kept already."""
-        with self.database.read() as tx:
-            known = tx.index.known_hashes([p.keys.instance.sop_instance_uid for p in batch])
+        """Append and sync what is not kept already, as far as it is looked for: only where a sender was seen
+        to repeat itself. What is written twice for want of a look the index finds out, and its space in the
+        log is free again when the segment is."""
+        known = self._known(batch)
         fresh: list[Pending] = []
         for pending in batch:
             incoming = pending.incoming
@@ -175,6 +176,21 @@ class Rounds:
             self.log.sync()
             for pending, location in zip(fresh, locations, strict=True):
                 pending.logged = location
+
+    def _known(self, batch: Sequence[Pending]) -> Mapping[str, Sequence[bytes]]:
+        """Hashes of what is kept of those objects whose sender repeats itself."""
+        repeating = self.indexer.repeating
+        if not repeating:
+            return {}
+        uids = [
+            p.keys.instance.sop_instance_uid
+            for p in batch
+            if p.incoming is not None and p.incoming.origin.association in repeating
+        ]
+        if not uids:
+            return {}
+        with self.database.read() as tx:
+            return tx.index.known_hashes(uids)
 
     def _checkpoint(self, force: bool) -> None:
         """After a fully synced transaction, all that was indexed before it is in the database for good."""

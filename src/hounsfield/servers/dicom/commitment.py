@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hounsfield.domain.errors import HounsfieldError
 from hounsfield.net.association import MAX_SMALL_DATA_SET
-from hounsfield.servers.dicom.identifiers import read_data_set, text_of, write_data_set
+from hounsfield.servers.dicom.identifiers import read_data_set, write_data_set
 from hounsfield.services import commitment
 from hounsfield.services.commitment_report import (
     REFERENCED_SOP_CLASS,
@@ -15,6 +15,8 @@ from hounsfield.services.commitment_report import (
     REFERENCED_SOP_SEQUENCE,
     TRANSACTION_UID,
     commitment_items,
+    items_of,
+    uid_of,
 )
 from hounsfield.wire.dicomfile.elements import Element, Limits
 from hounsfield.wire.dicomfile.errors import MalformedError
@@ -49,7 +51,7 @@ async def answer(operation: Operation, data: bytes) -> None:
     except MalformedError as error:
         _refuse(operation, Status.PROCESSING_FAILURE, f"the action information cannot be read: {error}")
         return
-    transaction = text_of(elements, TRANSACTION_UID, "UI")
+    transaction = uid_of(elements, TRANSACTION_UID)
     pairs = _pairs(elements)
     try:
         await server.beside_loop(
@@ -111,12 +113,9 @@ async def _report_here(operation: Operation, transaction: str, pairs: list[tuple
 
 
 def _pairs(elements: dict[int, Element]) -> list[tuple[str, str]]:
-    sequence = elements.get(REFERENCED_SOP_SEQUENCE)
-    if sequence is None or isinstance(sequence.value, bytes):
-        return []
     return [
-        (text_of(item, REFERENCED_SOP_CLASS, "UI"), text_of(item, REFERENCED_SOP_INSTANCE, "UI"))
-        for item in sequence.value
+        (uid_of(item, REFERENCED_SOP_CLASS), uid_of(item, REFERENCED_SOP_INSTANCE))
+        for item in items_of(elements, REFERENCED_SOP_SEQUENCE)
     ]
 
 

@@ -75,7 +75,8 @@ def offers() -> dict[str, Offer]:
     found |= dict.fromkeys(STORAGE_SOP_CLASSES, _STORAGE)
     found |= dict.fromkeys(FIND_MODELS, replace(_NATIVE, extended=at_most(FIND_SUPPORTED)))
     found |= dict.fromkeys(RETRIEVE_MODELS, replace(_NATIVE, extended=at_most(RETRIEVE_SUPPORTED)))
-    found[STORAGE_COMMITMENT_PUSH] = _NATIVE
+    # As SCP a peer reports on an association of its own what it was asked to commit to (PS3.4 J.3.3).
+    found[STORAGE_COMMITMENT_PUSH] = replace(_NATIVE, peer_as_scp=True)
     return found
 
 

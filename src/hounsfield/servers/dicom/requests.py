@@ -10,7 +10,7 @@ from hounsfield.domain.admit import may
 from hounsfield.domain.errors import HounsfieldError
 from hounsfield.domain.events import Event
 from hounsfield.net.association import MAX_SMALL_DATA_SET, Association, Context, Passing, Sink, SmallSink
-from hounsfield.servers.dicom import commitment, query, retrieval
+from hounsfield.servers.dicom import commitment, commitment_answers, query, retrieval
 from hounsfield.servers.dicom.storage import store_sink
 from hounsfield.wire.dimse import fields, messages
 from hounsfield.wire.dimse.command import Command
@@ -97,10 +97,10 @@ class Requests:
                 association, context, command, Status.UNRECOGNIZED_OPERATION, "not offered here"
             )
         role, handler = found
-        if not may(self.session.device, role):
+        if role and not may(self.session.device, role):
             why = f"this device may not {role}"
             return self._refuse(association, context, command, Status.NOT_AUTHORIZED, why)
-        if self.session.quarantine:
+        if role and self.session.quarantine:
             why = "this device waits to be admitted"
             return self._refuse(association, context, command, Status.NOT_AUTHORIZED, why)
         if len(self._operations) >= MOST_OPERATIONS or command.message_id in self._operations:
@@ -108,7 +108,7 @@ class Requests:
             return self._passing(association, context, messages.respond(command, Status.DUPLICATE_INVOCATION))
         operation = Operation(self.session, association, context, command)
         self._operations[command.message_id] = operation
-        most = MAX_SMALL_DATA_SET if field == fields.N_ACTION_RQ else MOST_OF_IDENTIFIER
+        most = MAX_SMALL_DATA_SET if field in _LONG_LISTS else MOST_OF_IDENTIFIER
         return SmallSink(
             association,
             lambda data: self._start(operation, handler, data),
@@ -191,9 +191,13 @@ class Requests:
         )
 
 
+#: Requests that name up to `services.commitment.MOST_OBJECTS` objects.
+_LONG_LISTS = frozenset({fields.N_ACTION_RQ, fields.N_EVENT_REPORT_RQ})
+#: What a device must be allowed for a request; '' where it answers what we asked of it.
 _HANDLERS: dict[int, tuple[str, Handler]] = {
     fields.C_FIND_RQ: ("query", query.answer),
     fields.C_MOVE_RQ: ("retrieve", retrieval.move),
     fields.C_GET_RQ: ("retrieve", retrieval.get),
     fields.N_ACTION_RQ: ("commit", commitment.answer),
+    fields.N_EVENT_REPORT_RQ: ("", commitment_answers.answer),
 }

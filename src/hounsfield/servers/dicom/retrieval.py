@@ -86,6 +86,7 @@ class _Run:
         )
 
     def refuse(self, status: int, comment: str) -> None:
+        self._noted = True  # as a refusal: there was no retrieve
         self.operation.refused(self.operation.command, status, comment)
         self.operation.send(retrieve_rsp(self.operation.command, status, comment=comment))
 

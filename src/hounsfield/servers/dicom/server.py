@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from hounsfield.ports.pixels import Transcoder
 from hounsfield.servers.dicom.negotiation import AcceptPolicy
 from hounsfield.servers.dicom.session import Session
 from hounsfield.servers.dicom.slots import SILENT_SECONDS, Slots
+from hounsfield.servers.dicom.tls_door import SecuredLink, TlsDoor, tls_context
 from hounsfield.services.accounts import check_password
 from hounsfield.services.datasets import DataSets
 from hounsfield.services.devices import DeviceBook
@@ -34,6 +34,7 @@ from hounsfield.wire.ul.connection import Connection, Role
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+L = TypeVar("L", bound=Link)
 
 #: Threads for the database and for reading pixels: more would only wait for the same disk.
 THREADS = 8
@@ -149,18 +150,16 @@ class DicomServer:
         loop = asyncio.get_running_loop()
         for sock in plain:
             self._servers.append(
-                await loop.create_server(lambda: self._link(False), sock=sock, backlog=BACKLOG)
+                await loop.create_server(lambda: self._link(Link), sock=sock, backlog=BACKLOG)
             )
         if secure:
             context = tls_context(self.settings)
             for sock in secure:
                 self._servers.append(
                     await loop.create_server(
-                        lambda: self._link(True),
+                        lambda: TlsDoor(self, context, self._link(SecuredLink, tls=True)),
                         sock=sock,
                         backlog=BACKLOG,
-                        ssl=context,
-                        ssl_handshake_timeout=self.settings.artim_seconds,
                     )
                 )
 
@@ -181,9 +180,9 @@ class DicomServer:
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._long_threads.shutdown(wait=True, cancel_futures=True)
 
-    def _link(self, tls: bool) -> Link:
+    def _link(self, kind: type[L], *, tls: bool = False) -> L:
         core = Connection(Role.ACCEPTOR, max_length=self.settings.max_pdu)
-        return Link(
+        return kind(
             core,
             Session(self, tls),
             artim=self.settings.artim_seconds,
@@ -198,17 +197,3 @@ async def _until(condition: Callable[[], bool], end: float) -> None:
         if condition() or loop.time() >= end:
             return
         await asyncio.sleep(0.02)
-
-
-def tls_context(settings: Settings) -> ssl.SSLContext:
-    """The BCP 195 profile (PS3.15 B.9 and following): TLS 1.2 with forward secrecy and AEAD, or 1.3."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL:!DSS")
-    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION
-    assert settings.tls_certificate is not None
-    context.load_cert_chain(settings.tls_certificate, settings.tls_key)
-    if settings.tls_client_ca is not None:
-        context.load_verify_locations(settings.tls_client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED if settings.tls_require_client else ssl.CERT_OPTIONAL
-    return context

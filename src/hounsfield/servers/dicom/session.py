@@ -90,6 +90,7 @@ class Session:
             if self.association is not None:
                 self.association.received(event)  # type: ignore[arg-type]
         elif isinstance(event, ul.AssociateRequested):
+            self.slot.asked = True
             self._task = asyncio.get_running_loop().create_task(self._decide(event.request))
         elif isinstance(event, ul.ReleaseRequested):
             self.release_waits = True
@@ -200,6 +201,7 @@ class Session:
             )
         )
         self._noted = True
+        self.server.slots.over(self.slot)
         self.link.core.reject(AssociateReject(result, source, reason))
         self.link.flush()
 
@@ -314,6 +316,7 @@ class Session:
         if self._ended:
             return
         self._ended = True
+        self.server.slots.over(self.slot)
         if self.association is None:
             self._note_no_association(why)
             return

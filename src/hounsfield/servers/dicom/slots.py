@@ -8,7 +8,7 @@ for associations are taken, one that has been silent for long gives way to the n
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 #: An association that has moved nothing for this many seconds may have to give way.
@@ -23,6 +23,9 @@ class Slot:
     drop: Callable[[str], None]
     #: Monotonic seconds of the last sign of life: a message, or a good piece of one (bytes may trickle).
     active: Callable[[], float]
+    #: It has asked for an association, and waits for our decision; or it was rejected, or came to its end.
+    asked: bool = False
+    over: bool = False
     device: str = ""
     #: Whether it waits for us: then its silence is ours.
     busy: Callable[[], bool] = field(default=lambda: False)
@@ -56,9 +59,9 @@ class Slots:
         if not _is_loopback(slot.address):
             same = [s for s in self._pending if s.address == slot.address]
             if len(same) > self.pending_per_address:
-                self._drop(same[0], "too many connections of this address ask for no association")
-        if len(self._pending) > self.pending:
-            self._drop(next(iter(self._pending)), "too many connections ask for no association")
+                self._drop(_least(same), "too many connections of this address ask for no association")
+        while len(self._pending) > self.pending:
+            self._drop(_least(self._pending), "too many connections ask for no association")
 
     def associate(self, slot: Slot, device: str, limit: int) -> str:
         """Move a connection to the associations. Returns '' or why there is no place."""
@@ -75,6 +78,13 @@ class Slots:
         self._associated[slot] = None
         return ""
 
+    def over(self, slot: Slot) -> None:
+        """Its association ended, or it gets none: until it is closed, it is among the first to go."""
+        slot.over = True
+        if slot in self._associated:
+            del self._associated[slot]
+            self._pending[slot] = None
+
     def gone(self, slot: Slot) -> None:
         self._pending.pop(slot, None)
         self._associated.pop(slot, None)
@@ -89,12 +99,21 @@ class Slots:
         silent = [(s.active(), s) for s in among if not s.busy() and now - s.active() > self.silent]
         if not silent:
             return False
-        self._drop(min(silent, key=lambda pair: pair[0])[1], "silent, and its place was needed")
+        slot = min(silent, key=lambda pair: pair[0])[1]
+        slot.drop("silent, and its place was needed")
+        self.over(slot)
         return True
 
     def _drop(self, slot: Slot, why: str) -> None:
         self.gone(slot)
         slot.drop(why)
+
+
+def _least(among: Iterable[Slot]) -> Slot:
+    """The one that has to go: never the newest, which could not say a word yet. One that is over, else one
+    that has asked for nothing, else the oldest."""
+    *older, newest = among
+    return min(older, key=lambda slot: (not slot.over, slot.asked), default=newest)
 
 
 def _is_loopback(address: str) -> bool:

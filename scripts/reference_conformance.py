@@ -16,7 +16,7 @@ from hounsfield.cli import committing
 from hounsfield.domain.attributes import ATTRIBUTES, UNIQUE_KEY, Kind
 from hounsfield.domain.query import Level
 from hounsfield.net.requestor import associate
-from hounsfield.servers.dicom import negotiation, server
+from hounsfield.servers.dicom import negotiation, tls_door
 from hounsfield.services import commitment, find, retrieve
 from hounsfield.settings import Settings
 from hounsfield.wire.dicomfile import sop_classes, text
@@ -355,8 +355,8 @@ def _character_sets() -> tuple[str, str]:
 
 def _tls() -> tuple[str, str]:
     """Oldest version, and the cipher suites in OpenSSL's words."""
-    source = inspect.getsource(server.tls_context)
+    source = inspect.getsource(tls_door.tls_context)
     ciphers = re.search(r'set_ciphers\("([^"]+)"\)', source)
     minimum = re.search(r"TLSVersion\.TLSv(\d)_(\d)", source)
-    assert ciphers and minimum, "servers/dicom/server.py no longer says its TLS profile in tls_context"
+    assert ciphers and minimum, "servers/dicom/tls_door.py no longer says its TLS profile in tls_context"
     return f"TLS {minimum[1]}.{minimum[2]}", ciphers[1]

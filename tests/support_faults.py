@@ -54,7 +54,7 @@ _addresses = itertools.count(1)
 
 
 def until(
-    condition: Callable[[], object], what: str, seconds: float = 30.0, output: Path | None = None
+    condition: Callable[[], object], what: str, seconds: float = 60.0, output: Path | None = None
 ) -> None:
     """Wait until it holds. Where it does not, the end of `output` tells more."""
     end = time.monotonic() + seconds
@@ -165,7 +165,7 @@ class Role:
         self.ask_to_stop()
         assert self.wait() == 0, self.output.read_text()
 
-    def died(self, seconds: float = 30.0) -> None:
+    def died(self, seconds: float = 60.0) -> None:
         """Wait for its SIGKILL, which the fault that was planted sends."""
         until(lambda: not self.alive(), "the planted fault kills the role", seconds, self.output)
         assert self.wait() == -signal.SIGKILL, self.output.read_text()
@@ -262,7 +262,7 @@ class House:
     async def _associate(self, stack: AsyncExitStack, role: Role | None) -> Association:
         contexts = (ProposedContext(1, CT, (EXPLICIT_LE,)),)
         request = AssociateRequest("HOUNSFIELD", "SENDER", contexts, UserInformation(1 << 18))
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while time.monotonic() < end:
             try:
                 wanted = associate(self.host, self.port, request, seconds=20)

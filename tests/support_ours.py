@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from hounsfield.adapters.peers_dimse import DimsePeers, PeerSettings
 from hounsfield.domain.device import Device
 from hounsfield.domain.query import Level
-from hounsfield.domain.study import StoredInstance
 from hounsfield.ports.peers import SendResult, SubOperations
+from hounsfield.services.datasets import DataSets
 from hounsfield.services.reading import Reader
 from hounsfield.services.store import Store
 from support_services import House, build, close_store, keep, open_store
@@ -48,11 +48,7 @@ class Ours:
         self.reader = Reader(house.database, house.blobs)
 
     def peers(self) -> DimsePeers:
-        async def open_data_set(instance: StoredInstance) -> AsyncIterator[Any]:
-            for chunk in self.reader.data_set_chunks(instance):
-                yield chunk
-
-        return DimsePeers(self.settings, open_data_set, NoTranscoder(), self.store)
+        return DimsePeers(self.settings, DataSets(self.reader), NoTranscoder(), self.store)
 
     def keep(self, *files: bytes) -> None:
         keep(self.house, *files)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,14 +12,15 @@ import pytest
 from hounsfield.adapters.sql import database as sql_database
 from hounsfield.adapters.sql.database import UNSYNCED
 from hounsfield.domain.errors import DatabaseSetBackError, DatabaseUnavailableError, StorageFullError
-from hounsfield.domain.stored import Origin, Outcome
+from hounsfield.domain.stored import Arrival, Origin, Outcome
+from hounsfield.domain.study import ObjectKeys
 from hounsfield.services import indexing
 from hounsfield.services import rounds as rounds_module
-from hounsfield.services.indexing import PACK_SERIES, Result
+from hounsfield.services.indexing import NOWHERE, PACK_SERIES, Durable, GivenUpError, Result
 from hounsfield.services.reading import Reader
 from hounsfield.services.recovery import recover
 from hounsfield.services.rounds import Rounds
-from hounsfield.services.store import Receiver, Store
+from hounsfield.services.store import Receiver, Store, scan
 from support_faults import CT, EXPLICIT_LE, data_set
 from support_services import House, build, wait_for
 
@@ -132,6 +135,26 @@ def test_a_failed_commit_does_not_forget_the_pack_job(house: House, monkeypatch:
     close(store)
     with house.database.read() as tx:
         assert [job.key for job in tx.jobs.list(kind=PACK_SERIES)] == ["1.2.3.1"]
+
+
+def test_what_was_given_up_while_it_came_again_is_not_entered(house: House) -> None:
+    """It was not written a second time, and a person dropped the first: there is no place to point to."""
+    store = open_store(house)
+    assert put(store, 1).outcome is Outcome.STORED
+    (kept,) = house.instances()
+    keys = scan(data_set("1.2.3.1.9", "1.2.3.1", "1.2.3", 9, b"x"), EXPLICIT_LE, "")
+    assert isinstance(keys, ObjectKeys)
+    gone = Arrival(keys, EXPLICIT_LE, kept.content_hash, NOWHERE, Origin("dimse", "CT", "a1", ""), 1)
+    results: list[Future[Result]] = [Future(), Future()]
+    again = replace(gone, keys=replace(keys, instance=replace(keys.instance, sop_instance_uid="1.2.3.1.1")))
+    store.rounds.indexer.put([Durable(gone, results[0]), Durable(again, results[1])])
+    with pytest.raises(GivenUpError):
+        results[0].result(20)
+    assert results[1].result(20).outcome is Outcome.DUPLICATE
+    assert put(store, 2).outcome is Outcome.STORED
+    close(store)
+    all_whole(house, 2)
+    assert recover(house.database, house.blobs, house.clock, settle=60) == [], "nothing is stuck"
 
 
 def lose(house: House, events: int) -> None:

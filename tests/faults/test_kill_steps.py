@@ -23,9 +23,9 @@ ROUND = {
     "within the append, in the middle": (step("os.pwritev", "half", share=0.5, path=SEGMENT), PERHAPS),
     "within the append, at its end": (step("os.pwritev", "half", share=0.97, path=SEGMENT), PERHAPS),
     "after the append, before the sync": (step("os.pwritev", "after", path=SEGMENT), ALL),
-    "after the sync, before the transaction": (step("os.fdatasync", "after", path=SEGMENT), ALL),
+    "after the sync, before the responses": (step("os.fdatasync", "after", path=SEGMENT), ALL),
     "within the transaction": (step("COMMIT", having=ENTER), ALL),
-    "after the commit, before the responses": (step("COMMIT", "after", having=ENTER), ALL),
+    "after the commit": (step("COMMIT", "after", having=ENTER), ALL),
     "after the first response": (step(RESPONSE, "after"), ALL),
 }
 

@@ -13,6 +13,7 @@ from pynetdicom import AE
 
 from support_hostile import (
     ABORT,
+    ASSOCIATE_AC,
     C_FIND,
     CT,
     EXPLICIT,
@@ -79,10 +80,15 @@ def test_hundreds_of_associations_that_are_idle(target: Archive) -> None:
 
 def test_associations_stuck_within_an_object_give_way(target: Archive) -> None:
     """Each has sent half an object: it is they who owe, and no place is kept for them."""
-    half = RQ + p_data(3, 3, c_store("1.2.3.9")) + p_data(3, 0, data_set("1.2.3.9")[:150])
-    with connections(target, 60, half):
+    half = p_data(3, 3, c_store("1.2.3.9")) + p_data(3, 0, data_set("1.2.3.9")[:150])
+    with connections(target, 24, RQ) as made:
+        for raw in made:
+            assert raw.read()[0] == ASSOCIATE_AC
+            raw.send(half)
+        since = target.mark()
         wait_for(lambda: target.echoes("SCANNER"), "the scanner does not get in", 10)
         assert target.store(*study(2), title="SCANNER") == [0, 0]
+        target.event("association.ended", since, why="silent, and its place was needed")
 
 
 @pytest.mark.parametrize("where", ["association request", "command", "data set"])

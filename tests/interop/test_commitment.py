@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,20 @@ from pydicom.uid import generate_uid
 from pynetdicom import AE, build_role, evt
 from pynetdicom.sop_class import CTImageStorage, StorageCommitmentPushModel
 
+from hounsfield.servers.dicom.commitment import REPORT_SECONDS
+from support_hostile import (
+    COMMITMENT,
+    EXPLICIT,
+    RELEASE,
+    RELEASE_RP,
+    Raw,
+    associate_rq,
+    command,
+    context,
+    element,
+    p_data,
+    padded,
+)
 from support_server import Archive, free_port, loaded, study, wait_for
 
 WELL_KNOWN = "1.2.840.10008.1.20.1.1"
@@ -181,3 +196,29 @@ def test_store_and_commit_over_one_association(archive: Archive) -> None:
         ask(association, transaction, [(CTImageStorage, data_set.SOPInstanceUID)])
         wait_for(lambda: reports.came, "no report")
     check(reports.came[0], transaction, {data_set.SOPInstanceUID}, {})
+
+
+def test_release_while_the_report_is_not_answered(archive: Archive, kept: list[str]) -> None:
+    """A peer that is through gets its release though it never answers the report."""
+    item = element(0x00081150, b"UI", padded(CTImageStorage)) + element(0x00081155, b"UI", padded(kept[0]))
+    sequence = element(0x00081199, b"SQ", struct.pack("<HHL", 0xFFFE, 0xE000, len(item)) + item)
+    asked = command(
+        {
+            0x0003: COMMITMENT,
+            0x0100: 0x0130,
+            0x0110: 1,
+            0x0800: 1,
+            0x1001: WELL_KNOWN,
+            0x1008: 1,
+        }
+    )
+    with Raw(archive.port) as raw:
+        raw.associate(associate_rq([context(1, COMMITMENT, EXPLICIT)]))
+        transaction = element(0x00081195, b"UI", padded(generate_uid()))
+        raw.send(p_data(1, 3, asked), p_data(1, 2, transaction + sequence))
+        assert raw.answer() == (0, "")
+        raw.message()  # the report
+        raw.read()  # its data set
+        raw.socket.settimeout(REPORT_SECONDS - 1)
+        raw.send(RELEASE)
+        assert raw.end() == [RELEASE_RP]

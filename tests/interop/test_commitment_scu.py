@@ -56,9 +56,11 @@ class Committer:
     forgets: set[str] = field(default_factory=set)
     other_transaction: bool = False
     before_response: bool = False
+    aborts: bool = False
     asked: list[tuple[str, list[tuple[str, str]]]] = field(default_factory=list)
     statuses: list[Any] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
+    responded: threading.Event = field(default_factory=threading.Event)
 
     def on_action(self, event: Any) -> tuple[int, None]:
         information = event.action_information
@@ -76,6 +78,10 @@ class Committer:
         return self.status, None
 
     def tell(self, association: Any, transaction: str, pairs: list[tuple[str, str]]) -> None:
+        if self.aborts:
+            assert self.responded.wait(30)
+            association.abort()
+            return
         if self.other_transaction:
             stray = report("2.25.1", pairs)
             self.statuses.append(send(association, stray, 1))
@@ -96,7 +102,12 @@ def committing(archive: Archive, committer: Committer, roles: tuple[str, ...] = 
     ae = AE(title)
     ae.add_supported_context(StorageCommitmentPushModel)
     server = ae.start_server(
-        ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_N_ACTION, committer.on_action)]
+        ("127.0.0.1", port),
+        block=False,
+        evt_handlers=[
+            (evt.EVT_N_ACTION, committer.on_action),
+            (evt.EVT_DIMSE_SENT, lambda event: committer.responded.set()),
+        ],
     )
     try:
         yield title
@@ -128,7 +139,7 @@ def test_report_on_the_same_association(archive: Archive, kept: tuple[str, list[
     uid, sops = kept
     committer, since = Committer(), archive.mark()
     with committing(archive, committer) as title:
-        told = archive.cli("commit", title, "--study", uid)
+        told = archive.cli("commit", title, "--study", uid, "--wait", "600")  # ends when the report came
     ((transaction, pairs),) = committer.asked
     assert sorted(pairs) == sorted((CTImageStorage, sop) for sop in sops)
     assert (told["transaction"], told["asked"], told["answered"]) == (transaction, 3, True)
@@ -288,7 +299,8 @@ def test_a_report_that_cannot_be_written_down_is_not_acknowledged(
         assert device is not None
         with pytest.raises(StorageFullError):
             asyncio.run(peers.request_commitment(device, "2.25.7", pairs, 30, take))
-    assert [status.get("Status", 0x0110) for status in committer.statuses] == [0x0110]
+    # the association is aborted right after: the answer may be lost, and is no success in any case
+    assert [status.get("Status") for status in committer.statuses] in ([0x0110], [None])
 
 
 def test_a_peer_that_never_answers(archive: Archive, kept: tuple[str, list[str]]) -> None:
@@ -299,6 +311,15 @@ def test_a_peer_that_never_answers(archive: Archive, kept: tuple[str, list[str]]
     told = json.loads(done.stdout)
     assert not told["answered"] and told["committed"] == []
     assert archive.event("commitment.asked", since, transaction=told["transaction"])
+
+
+def test_a_peer_that_ends_the_association(archive: Archive, kept: tuple[str, list[str]]) -> None:
+    """Nothing comes on it any more: nobody waits for it, and the request stands."""
+    committer = Committer(aborts=True)
+    with committing(archive, committer) as title:
+        done = archive.cli("commit", title, "--study", kept[0], "--wait", "600", check=False)
+        assert done.returncode == 6 and not json.loads(done.stdout)["answered"], done.stderr
+        assert tell_later(archive, title, report(*committer.asked[0])).Status == 0
 
 
 def test_a_request_that_is_refused(archive: Archive, kept: tuple[str, list[str]]) -> None:

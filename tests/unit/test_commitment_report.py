@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hounsfield.domain.events import Subjects
-from hounsfield.domain.ids import is_uid, new_timed_uid, new_uid, timed_uid_milliseconds
+from hounsfield.domain.ids import is_uid, new_timed_uid, timed_uid_milliseconds
 from hounsfield.ports.peers import CommitmentAnswer
 from hounsfield.services.commitment_report import ReportRefusedError, commitment_items, read_report
 from hounsfield.services.commitment_scu import Asked, outcome
@@ -61,6 +61,17 @@ def test_a_timed_uid_tells_its_time(milliseconds: int) -> None:
     assert uid != new_timed_uid(milliseconds * 1000 + 999)
 
 
-@pytest.mark.parametrize("uid", [new_uid(), "", "2.25", "2.25.x", "1.2.840.7", "2.25." + "9" * 59, "2.25.²"])
+@pytest.mark.parametrize(
+    "uid",
+    [
+        "2.25.167294524443019463650669042799107562665",
+        "",
+        "2.25",
+        "2.25.x",
+        "1.2.840.7",
+        "2.25." + "9" * 59,
+        "2.25.²",
+    ],
+)
 def test_other_uids_tell_no_time(uid: str) -> None:
     assert timed_uid_milliseconds(uid) is None

@@ -90,6 +90,12 @@ def test_destinations(house: House, book: DeviceBook) -> None:
     assert book.destination("TWO") is None, "no address"
     assert book.destination("THREE") is None, "nobody has admitted it"
     assert book.nearest("ONNE") == "ONE"
+    assert [book.why_no_destination(title) for title in ("TWO", "THREE", "ONNE", "XYZ")] == [
+        "TWO has no address here",
+        "THREE is not admitted",
+        "ONNE is not known; nearest known: ONE",
+        "XYZ is not known",
+    ]
 
 
 def refused(why: str, address: str = "10.0.0.1") -> Event:

@@ -62,6 +62,15 @@ class DeviceBook:
                 return device
         return None
 
+    def why_no_destination(self, title: str) -> str:
+        """What is wrong with a C-MOVE destination, as an Error Comment."""
+        known = self.by_ae_title(title)
+        if known:
+            admitted = any(device.state is DeviceState.ADMITTED for device in known)
+            return f"{title} has no address here" if admitted else f"{title} is not admitted"
+        near = self.nearest(title)
+        return f"{title} is not known" + (f"; nearest known: {near}" if near else "")
+
     def seen(self, calling: str, called: str, address: str, implementation: str, verdict: Verdict) -> None:
         """Write down that a device called; an unknown one is written down as waiting, with the evidence."""
         now = self.clock.monotonic()

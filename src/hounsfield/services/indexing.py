@@ -71,6 +71,10 @@ class Durable:
     future: Future[Result] | None = None
 
 
+class GivenUpError(HounsfieldError):
+    """What a duplicate stands for is no longer kept."""
+
+
 class Indexer:
     """`settle` in microseconds: how long a series must rest to be packed. `remove` forgets a blob that a
     duplicate left without a use."""
@@ -187,6 +191,13 @@ class Indexer:
             except DatabaseSetBackError as error:
                 self._give_up(batch, error)
                 return
+            except GivenUpError as error:
+                if len(batch) == 1:  # as if it had come a moment earlier: there is nothing to enter
+                    _settle(batch[0], error)
+                else:
+                    for item in batch:
+                        self._enter((item,))
+                return
             except Exception as error:
                 if len(batch) == 1:
                     self._give_up(batch, error)
@@ -206,12 +217,13 @@ class Indexer:
         self.stuck = True
         log.error("kept objects are not in the index; a restart tries again", exc_info=error)
         for item in batch:
-            if item.future is not None:
-                item.future.set_exception(error)
+            _settle(item, error)
 
     def _commit(self, arrivals: Sequence[Arrival]) -> list[Result]:
         now = self.clock.now()
         with self.database.write(synced=False) as tx:
+            if any(arrival.location is NOWHERE for arrival in arrivals):
+                _check_kept(tx, arrivals)
             entered = tx.index.enter(arrivals)
             recorded = record(tx, arrivals, entered, now)
             if self.set_back or recorded[0].n <= self._last:
@@ -280,6 +292,20 @@ class Indexer:
                     self.remove(at.key)
             except (HounsfieldError, OSError) as error:  # `doctor` shows it
                 log.warning("a file of no use stays behind", extra={"key": at.key, "why": str(error)})
+
+
+def _settle(item: Durable, error: Exception) -> None:
+    if item.future is not None:
+        item.future.set_exception(error)
+
+
+def _check_kept(tx: Transaction, arrivals: Sequence[Arrival]) -> None:
+    """Raises GivenUpError for one that was not written, since it was kept, and was given up since."""
+    unwritten = [arrival for arrival in arrivals if arrival.location is NOWHERE]
+    known = tx.index.known_hashes([arrival.keys.instance.sop_instance_uid for arrival in unwritten])
+    for arrival in unwritten:
+        if arrival.content_hash not in known.get(arrival.keys.instance.sop_instance_uid, ()):
+            raise GivenUpError("An object that came again was given up by a person in the same moment")
 
 
 def record(

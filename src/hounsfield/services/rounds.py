@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -40,7 +40,7 @@ CHECKPOINT_SECONDS = 30.0
 Told = Callable[[int, str], None]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Pending:
     """One object waiting for its round: bytes to be logged (`incoming`) or an arrival in place.
 
@@ -137,7 +137,13 @@ class Rounds:
             if self.indexer.behind > MOST_BEHIND and not self.indexer.wait_below(MOST_BEHIND, BEHIND_SECONDS):
                 raise DatabaseUnavailableError("the index cannot be written", "Send it again later")
             self._log(batch)
-        except (StorageFullError, DatabaseUnavailableError) as error:
+        except StorageFullError as error:
+            kept = self._kept_already(batch)
+            self._fail([pending for pending in batch if pending not in kept], error)
+            if kept:  # what is kept needs no room
+                self.round(kept)
+            return
+        except DatabaseUnavailableError as error:
             self._fail(batch, error)
             return
         except Exception as error:
@@ -159,8 +165,22 @@ class Rounds:
         """Append and sync what is not kept already, as far as it is looked for: only where a sender was seen
         to repeat itself. What is written twice for want of a look the index finds out, and its space in the
         log is free again when the segment is."""
-        known = self._known(batch)
-        fresh: list[Pending] = []
+        repeating = self.indexer.repeating
+        if repeating:
+            self._look_up([p for p in batch if p.incoming and p.incoming.origin.association in repeating])
+        fresh = [p for p in batch if p.incoming is not None and p.logged is None]
+        if fresh:
+            locations = self.log.append([p.incoming for p in fresh if p.incoming is not None])
+            self.log.sync()
+            for pending, location in zip(fresh, locations, strict=True):
+                pending.logged = location
+
+    def _look_up(self, batch: Sequence[Pending]) -> None:
+        """Those whose content is kept already need not be written."""
+        if not batch:
+            return
+        with self.database.read() as tx:
+            known = tx.index.known_hashes([p.keys.instance.sop_instance_uid for p in batch])
         for pending in batch:
             incoming = pending.incoming
             if incoming is None or pending.logged is not None:
@@ -169,28 +189,15 @@ class Rounds:
                 pending.logged = NOWHERE
                 if incoming.spill is not None:
                     incoming.spill.discard()
-            else:
-                fresh.append(pending)
-        if fresh:
-            locations = self.log.append([p.incoming for p in fresh if p.incoming is not None])
-            self.log.sync()
-            for pending, location in zip(fresh, locations, strict=True):
-                pending.logged = location
 
-    def _known(self, batch: Sequence[Pending]) -> Mapping[str, Sequence[bytes]]:
-        """Hashes of what is kept of those objects whose sender repeats itself."""
-        repeating = self.indexer.repeating
-        if not repeating:
-            return {}
-        uids = [
-            p.keys.instance.sop_instance_uid
-            for p in batch
-            if p.incoming is not None and p.incoming.origin.association in repeating
-        ]
-        if not uids:
-            return {}
-        with self.database.read() as tx:
-            return tx.index.known_hashes(uids)
+    def _kept_already(self, batch: Sequence[Pending]) -> list[Pending]:
+        """After a round that found no room: those that need none."""
+        unlogged = [pending for pending in batch if pending.logged is None]
+        try:
+            self._look_up(unlogged)
+        except DatabaseUnavailableError:
+            return []  # they are refused with the others, and may come again
+        return [pending for pending in unlogged if pending.logged is not None]
 
     def _checkpoint(self, force: bool) -> None:
         """After a fully synced transaction, all that was indexed before it is in the database for good."""

@@ -190,10 +190,8 @@ async def move(operation: Operation, data: bytes) -> None:
     run = _Run(operation, "move", destination)
     device = await server.beside_loop(server.devices.destination, destination)
     if device is None:
-        nearest = server.devices.nearest(destination)
-        hint = f"; nearest known: {nearest}" if nearest and nearest != destination else ""
-        without = "has no address here" if server.devices.by_ae_title(destination) else "is not known"
-        run.refuse(Status.MOVE_DESTINATION_UNKNOWN, f"move destination {destination!r} {without}{hint}")
+        why = await server.beside_loop(server.devices.why_no_destination, destination)
+        run.refuse(Status.MOVE_DESTINATION_UNKNOWN, why)
         return
     found = await _planned(run, data)
     if found is None:

@@ -21,7 +21,7 @@ from hounsfield.ports.pixels import Transcoder
 from hounsfield.servers.dicom.negotiation import AcceptPolicy
 from hounsfield.servers.dicom.session import Session
 from hounsfield.servers.dicom.slots import SILENT_SECONDS, Slots
-from hounsfield.servers.dicom.tls_door import SecuredLink, TlsDoor, tls_context
+from hounsfield.servers.dicom.tls_door import TlsDoor
 from hounsfield.services.accounts import check_password
 from hounsfield.services.datasets import DataSets
 from hounsfield.services.devices import DeviceBook
@@ -34,7 +34,6 @@ from hounsfield.wire.ul.connection import Connection, Role
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-L = TypeVar("L", bound=Link)
 
 #: Threads for the database and for reading pixels: more would only wait for the same disk.
 THREADS = 8
@@ -91,6 +90,7 @@ class DicomServer:
         self.data_sets = DataSets(Reader(services.database, services.blobs), self._threads)
         self._long_threads = ThreadPoolExecutor(LONG_THREADS, thread_name_prefix="query")
         self._servers: list[asyncio.Server] = []
+        self._door: TlsDoor | None = None
         self._passcodes = asyncio.Semaphore(PASSCODES)
         self._long_places: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
@@ -149,25 +149,19 @@ class DicomServer:
         """Serve on bound sockets; `secure` ones with TLS."""
         loop = asyncio.get_running_loop()
         for sock in plain:
-            self._servers.append(
-                await loop.create_server(lambda: self._link(Link), sock=sock, backlog=BACKLOG)
-            )
+            self._servers.append(await loop.create_server(self._link, sock=sock, backlog=BACKLOG))
         if secure:
-            context = tls_context(self.settings)
+            self._door = TlsDoor(self, lambda: self._link(tls=True))
             for sock in secure:
-                self._servers.append(
-                    await loop.create_server(
-                        lambda: TlsDoor(self, context, self._link(SecuredLink, tls=True)),
-                        sock=sock,
-                        backlog=BACKLOG,
-                    )
-                )
+                self._door.open(sock, BACKLOG)
 
     async def stop(self) -> None:
         """No new associations; the running ones get a bounded time; then all ends."""
         self.stopping = True
         for server in self._servers:
             server.close()
+        if self._door is not None:
+            self._door.close()
         loop = asyncio.get_running_loop()
         end = loop.time() + self.settings.shutdown_seconds
         for session in list(self.sessions):
@@ -180,9 +174,9 @@ class DicomServer:
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._long_threads.shutdown(wait=True, cancel_futures=True)
 
-    def _link(self, kind: type[L], *, tls: bool = False) -> L:
+    def _link(self, *, tls: bool = False) -> Link:
         core = Connection(Role.ACCEPTOR, max_length=self.settings.max_pdu)
-        return kind(
+        return Link(
             core,
             Session(self, tls),
             artim=self.settings.artim_seconds,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from hounsfield.domain.events import Event
 from hounsfield.net.link import Link
@@ -13,6 +16,9 @@ from hounsfield.settings import Settings
 
 if TYPE_CHECKING:
     from hounsfield.servers.dicom.server import DicomServer
+
+#: After a connection that could not be accepted: most often there is no descriptor left.
+PAUSE_SECONDS = 0.1
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext:
@@ -29,87 +35,66 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
     return context
 
 
-class SecuredLink(Link):
-    """A link that may be given bytes before it is told of its transport: those that came with the last
-    message of the handshake."""
+class TlsDoor:
+    """Accepts on the bound sockets of the TLS port. `make_link`: of a connection whose handshake is done."""
 
-    early: bytes = b""
-    ended_early: bool = False
-    lost_early: bool = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        early, self.early = self.early, b""
-        if early:
-            self.take(memoryview(early))
-        if self.ended_early:
-            self.eof_received()
-
-    def buffer_updated(self, nbytes: int) -> None:
-        if self.transport is None:
-            self.early += bytes(self.get_buffer(0)[:nbytes])
-        else:
-            super().buffer_updated(nbytes)
-
-    def eof_received(self) -> bool:
-        self.ended_early = self.transport is None
-        return False if self.ended_early else super().eof_received()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self.transport is None:
-            self.lost_early = True
-        else:
-            super().connection_lost(exc)
-
-
-class TlsDoor(asyncio.Protocol):
-    """A connection of the TLS port until its handshake is done, when a link takes over."""
-
-    def __init__(self, server: DicomServer, context: ssl.SSLContext, link: SecuredLink) -> None:
+    def __init__(self, server: DicomServer, make_link: Callable[[], Link]) -> None:
         self.server = server
-        self.context = context
-        self.link = link
-        self.transport: asyncio.Transport | None = None
-        self.slot = Slot("", self._drop, server.clock.monotonic)
-        self._why = ""
-        self._task: asyncio.Task[None] | None = None
+        self.make_link = make_link
+        self.context = tls_context(server.settings)
+        self._sockets: list[socket.socket] = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self.transport.pause_reading()  # the handshake reads, as soon as it begins
-        peer = transport.get_extra_info("peername")
-        self.slot.address = str(peer[0]) if peer else ""
-        self.server.slots.connected(self.slot)
-        self._task = asyncio.get_running_loop().create_task(self._shake_hands())
+    def open(self, sock: socket.socket, backlog: int) -> None:
+        sock.setblocking(False)
+        sock.listen(backlog)
+        self._sockets.append(sock)
+        self._run(self._accept(sock))
 
-    async def _shake_hands(self) -> None:
-        assert self.transport is not None
+    def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for sock in self._sockets:
+            sock.close()
+
+    def _run(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(sock)
+            except OSError as error:  # no descriptor is free, or the connection is gone already
+                self.server.trouble("a TLS connection could not be accepted", error)
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
+            self._run(self._shake_hands(connection, str(address[0])))
+
+    async def _shake_hands(self, connection: socket.socket, address: str) -> None:
+        dropped = ""
+
+        def drop(why: str) -> None:
+            nonlocal dropped
+            dropped = why
+            with suppress(OSError):  # the peer was faster
+                connection.shutdown(socket.SHUT_RDWR)
+
+        server = self.server
+        slot = Slot(address, drop, server.clock.monotonic)
+        server.slots.connected(slot)
         try:
-            secured = await loop.start_tls(
-                self.transport,
-                self.link,
-                self.context,
-                server_side=True,
-                ssl_handshake_timeout=self.server.settings.artim_seconds,
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self.make_link,
+                connection,
+                ssl=self.context,
+                ssl_handshake_timeout=server.settings.artim_seconds,
             )
-        except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
-            self._refused(self._why or f"the TLS handshake failed: {error}")
-            return
+        except (OSError, TimeoutError) as error:  # an ssl.SSLError is an OSError
+            why = dropped or f"the TLS handshake failed: {error}"
+            payload: dict[str, object] = {"address": address, "why": why, "first": ""}
+            server.note(Event("connection.refused", server.clock.now(), payload=payload))
         finally:
-            self.server.slots.gone(self.slot)
-        if secured is None or secured.is_closing() or self.link.lost_early:
-            self._refused("the connection was closed after the TLS handshake")
-            return
-        self.link.connection_made(secured)
-
-    def _drop(self, why: str) -> None:
-        self._why = why
-        if self.transport is not None:
-            self.transport.abort()
-
-    def _refused(self, why: str) -> None:
-        payload: dict[str, object] = {"address": self.slot.address, "why": why, "first": ""}
-        self.server.note(Event("connection.refused", self.server.clock.now(), payload=payload))
-        if self.transport is not None:
-            self.transport.abort()
+            server.slots.gone(slot)

@@ -51,8 +51,8 @@ def may(device: Device | None, role: str) -> bool:
 
 
 def nearest(title: str, known: Iterable[str]) -> str:
-    """The known AE title that looks most like `title`, or '': for the person who mistyped one."""
-    by_fold = {name.casefold(): name for name in known}
+    """Another known AE title that looks most like `title`, or '': for the person who mistyped one."""
+    by_fold = {name.casefold(): name for name in known if name != title}
     close = difflib.get_close_matches(title.casefold(), by_fold, n=1, cutoff=0.75)
     return by_fold[close[0]] if close else ""
 

@@ -219,7 +219,7 @@ def _jobs(archive: Archive, roles: Sequence[Running]) -> Iterator[Finding]:
             [f"{job.id} {job.kind}: {job.error}" for job in dead],
         )
     told = ", ".join(f"{count} {state}" for state, count in total.items() if state != "dead")
-    worker = any(role.name.startswith("worker") for role in roles)
+    worker = any(not role.ports for role in roles)  # the others listen
     yield _fine("jobs", f"{told or 'none waiting'}; {'a worker runs' if worker else 'no worker runs here'}")
 
 

@@ -13,7 +13,6 @@ from pynetdicom import AE
 
 from support_hostile import (
     ABORT,
-    ASSOCIATE_AC,
     C_FIND,
     CT,
     EXPLICIT,
@@ -67,23 +66,42 @@ def test_hundreds_of_connections_that_say_half_a_request(target: Archive) -> Non
         assert target.store(*study(1), title="SCANNER") == [0]
 
 
-def test_hundreds_of_associations_that_are_idle(target: Archive) -> None:
-    """All places are taken by associations of many titles that do nothing: after a while of silence one gives
-    way to a device that has something to say."""
+@contextmanager
+def all_places(target: Archive) -> Iterator[list[Raw]]:
+    """Associations of many titles, as many as there are places."""
+    made: list[Raw] = []
+    try:
+        for number in range(24):
+            made.append(Raw(target.port).associate(RQ.replace(b"HOSTILE", b"HOST%03d" % number)))
+        yield made
+    finally:
+        for raw in made:
+            raw.socket.close()
+
+
+def test_all_places_taken_by_associations_that_are_idle(target: Archive) -> None:
+    """After a while of silence one gives way to a device that has something to say; until then the device is
+    told to come again."""
     since = target.mark()
+    with all_places(target):
+        assert not target.echoes("SCANNER")
+        assert target.event("association.rejected", since).payload["reason"] == 2, "a local limit, for now"
+        wait_for(lambda: target.echoes("SCANNER"), "the scanner does not get in", 10)
+        assert target.store(*study(2), title="SCANNER") == [0, 0]
+        target.event("association.ended", since, why="silent, and its place was needed")
+
+
+def test_hundreds_of_associations_that_are_idle(target: Archive) -> None:
     with connections(target, 200, RQ):
         wait_for(lambda: target.echoes("SCANNER"), "the scanner does not get in", 10)
         assert target.store(*study(2), title="SCANNER") == [0, 0]
-    assert target.event("association.rejected", since).payload["reason"] == 2, "a local limit, for the time"
-    target.event("association.ended", since, why="silent, and its place was needed")
 
 
 def test_associations_stuck_within_an_object_give_way(target: Archive) -> None:
     """Each has sent half an object: it is they who owe, and no place is kept for them."""
     half = p_data(3, 3, c_store("1.2.3.9")) + p_data(3, 0, data_set("1.2.3.9")[:150])
-    with connections(target, 24, RQ) as made:
+    with all_places(target) as made:
         for raw in made:
-            assert raw.read()[0] == ASSOCIATE_AC
             raw.send(half)
         since = target.mark()
         wait_for(lambda: target.echoes("SCANNER"), "the scanner does not get in", 10)

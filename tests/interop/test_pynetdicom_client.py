@@ -235,7 +235,8 @@ def test_more_associations_than_a_device_may_have(archive: Archive) -> None:
     with archive.associate(Verification, title="NARROW") as first:
         assert first.is_established
         with archive.associate(Verification, title="NARROW") as second:
-            assert second.is_rejected
+            told = archive.events("association.accepted", "association.rejected", since=since)
+            assert second.is_rejected, (second.is_established, second.is_aborted, told)
             assert (second.acceptor.primitive.result, second.acceptor.primitive.diagnostic) == (2, 2)
         with archive.associate(Verification, title="WIDE") as other:
             assert other.is_established

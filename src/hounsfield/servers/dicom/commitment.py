@@ -3,6 +3,7 @@ where it stays open; the job of `services.commitment` delivers otherwise."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from hounsfield.domain.errors import HounsfieldError
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 LIMITS = Limits(max_elements=3 * commitment.MOST_OBJECTS + 100, max_bytes=MAX_SMALL_DATA_SET)
 #: Time for the peer to take the report here: less than the job waits before it opens an association.
 REPORT_SECONDS = commitment.GRACE_SECONDS / 2
+#: Between our answer to the N-ACTION and the report.
+PAUSE_SECONDS = 0.5
 
 
 async def answer(operation: Operation, data: bytes) -> None:
@@ -79,6 +82,9 @@ async def _report_here(operation: Operation, transaction: str, pairs: list[tuple
     decision = await server.beside_loop(
         lambda: commitment.decide(server.database, server.blobs, server.clock, pairs)
     )
+    # A peer that does not wait for the report releases at once; one that is in the middle of that need not
+    # cope with a request of ours.
+    await asyncio.sleep(PAUSE_SECONDS)
     if not association.open or session.release_waits:
         return
     message_id = association.new_message_id()

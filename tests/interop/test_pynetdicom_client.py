@@ -28,6 +28,7 @@ from pynetdicom.sop_class import (
 
 from hounsfield.ports.clock import SystemClock
 from hounsfield.services.accounts import first_admin
+from support_hostile import ASSOCIATE_RJ, RQ, Raw
 from support_peers import storage_scp
 from support_server import Archive, keys, loaded, study
 
@@ -232,17 +233,13 @@ def test_what_a_device_may_not_do(archive: Archive) -> None:
 def test_more_associations_than_a_device_may_have(archive: Archive) -> None:
     archive.device("NARROW", max_associations=1)
     since = archive.mark()
-    with archive.associate(Verification, title="NARROW") as first:
-        assert first.is_established
-        with archive.associate(Verification, title="NARROW") as second:
-            told = archive.events("association.accepted", "association.rejected", since=since)
-            assert second.is_rejected, (second.is_established, second.is_aborted, told)
-            assert (second.acceptor.primitive.result, second.acceptor.primitive.diagnostic) == (2, 2)
-        with archive.associate(Verification, title="WIDE") as other:
-            assert other.is_established
-    assert "NARROW has 1 associations already" in str(
-        archive.event("association.rejected", since).payload["why"]
-    )
+    request = RQ.replace(b"HOSTILE", b"NARROW ")
+    with Raw(archive.port) as first, Raw(archive.port) as second:
+        first.associate(request)
+        assert second.send(request).read() == (ASSOCIATE_RJ, bytes((0, 2, 3, 2))), "for now; a local limit"
+        assert archive.echoes("WIDE")
+    rejected = archive.event("association.rejected", since)
+    assert "NARROW has 1 associations already" in str(rejected.payload["why"])
 
 
 def cancel(association: Any, sop_class: str, message_id: int = 1) -> None:

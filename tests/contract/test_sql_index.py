@@ -109,6 +109,16 @@ def test_the_same_content_again_is_a_duplicate(database: SqlDatabase) -> None:
     assert blobs(database) == {SEGMENT: (2, 1800)}
 
 
+def test_a_segment_of_nothing_but_repeats_can_be_swept(database: SqlDatabase) -> None:
+    first = arrival("1.1")
+    repeat = replace(first, location=replace(first.location, key="log/w/00000002.seg"))
+    assert outcomes(database, first) == [STORED]
+    assert outcomes(database, repeat) == [DUPLICATE]
+    with database.read() as tx:
+        assert tx.index.unused_blobs("log/") == ["log/w/00000002.seg"]
+        assert SEGMENT not in tx.index.unused_blobs("")
+
+
 def test_other_content_under_the_same_uid_is_held_and_the_first_stays(database: SqlDatabase) -> None:
     enter(database, arrival("1.1", "first"))
     (second,) = enter(database, arrival("1.1", "second"))

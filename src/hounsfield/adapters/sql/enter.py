@@ -209,6 +209,11 @@ class _Round:
             else:
                 entry[0] += 1
                 entry[1] += location.length
+        if len(self.stored) + len(self.to_hold) < len(self.arrivals):
+            # A segment of the log that holds nothing but repeats is named as well: else none would sweep it.
+            for arrival in self.arrivals:
+                if arrival.location.key.startswith("log/"):
+                    sums.setdefault(arrival.location.key, [0, 0])
         now = self.arrivals[0].at if self.arrivals else 0
         return {
             key: count_blob(self.connection, self.known, clean_key(key), live, size, now)

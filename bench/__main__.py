@@ -18,6 +18,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "stock-storescu": ("bench.receive", "--stock-storescu"),
     "packing": ("bench.receive_while_packing",),
     "giveback": ("bench.giveback",),
+    "wado": ("bench.wado",),
     "bytes": ("bench.bytes_per_instance",),
     "large": ("bench.large",),
     "index": ("bench.receive_over_index",),

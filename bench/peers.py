@@ -4,9 +4,11 @@ but for ports and folders. TCP_NODELAY=1 is in the environment of all, since DCM
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -24,6 +26,7 @@ from typing import Any, Self
 import psutil
 
 from bench import pdus
+from hounsfield.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / ".bench"
@@ -38,16 +41,21 @@ def free_port() -> int:
         return port
 
 
+#: What a server's folder is called: its name, the benchmark's process id, something new.
+_FOLDER = re.compile(r"[a-z]+-(\d+)-\w{8}")
+
+
 def sweep() -> None:
-    """Remove the folders of all servers that ran, once nothing is measured any more.
+    """Remove the folders of all servers that ran, once nothing is measured any more: at the end of every
+    benchmark that started one, also of one that is interrupted or fails.
 
     For a minute after a file was removed ext4 will not use its inode again, and searches past all of those
     with every file it makes: whoever makes a file for each object would be measured several times too slow.
     """
     if os.environ.get(KEEP):
         return
-    folders = [folder for name in SERVERS for folder in WORK.glob(f"{name}-*-*")]
-    gone = [folder for folder in folders if not _in_use(int(folder.name.split("-")[1]))]
+    found = [(folder, _FOLDER.fullmatch(folder.name)) for folder in WORK.iterdir()]
+    gone = [folder for folder, parts in found if parts and not _in_use(int(parts[1]))]
     for folder in gone:
         shutil.rmtree(folder, ignore_errors=True)
     if gone:
@@ -58,6 +66,11 @@ def sweep() -> None:
 def _in_use(benchmark: int) -> bool:
     """Whether the benchmark with this process id still runs, another than this one."""
     return benchmark != os.getpid() and psutil.pid_exists(benchmark)
+
+
+def end_on_sigterm() -> None:
+    """Ended by SIGTERM, a benchmark leaves no server and no folder behind, as after Ctrl-C."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def wait_after_sweep() -> None:
@@ -79,6 +92,8 @@ class Server:
 
     def __init__(self) -> None:
         WORK.mkdir(exist_ok=True)
+        atexit.unregister(sweep)  # once, however many servers there are
+        atexit.register(sweep)
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-{os.getpid()}-", dir=WORK))
         self.port = free_port()
 
@@ -98,8 +113,7 @@ class Server:
         return HOST, self.port
 
     def __enter__(self) -> Self:
-        # ended by SIGTERM, the benchmark leaves no server behind
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        end_on_sigterm()
         self.start()
         return self
 
@@ -128,6 +142,9 @@ class Server:
         context = pdus.Context(1, pdus.VERIFICATION, (pdus.IMPLICIT_LE,))
         association = pdus.Association(self.address, self.called, (context,))
         association.release()
+
+    def rest(self) -> None:
+        """Wait until it has done what it does ahead of its work, as a server has that runs for long."""
 
     def stop(self) -> None:
         """SIGTERM, and SIGKILL for what is left after 30 s; only processes of this server."""
@@ -281,6 +298,7 @@ class Hounsfield(Server):
         return {
             "PYTHONPATH": str(ROOT / "src"),
             "HOUNSFIELD_DATA": str(self.data),
+            "HOUNSFIELD_HTTP_PORT": "0",
             "HOUNSFIELD_ADMIN_PASSWORD": "bench-only-password",
             "HOUNSFIELD_SETTLE_SECONDS": str(self.settle_seconds),
         }
@@ -288,6 +306,15 @@ class Hounsfield(Server):
     @property
     def database(self) -> Path:
         return self.data / "hounsfield.sqlite"
+
+    def rest(self) -> None:
+        """Until the spare segments of its log are made, which it does while nothing comes in."""
+        spares = Settings.model_fields["spare_segments"].default
+        until = time.monotonic() + 60
+        while len(list(self.data.glob("log/.spare/spare-*.seg"))) < spares:
+            if time.monotonic() > until:
+                raise pdus.PeerError(f"hounsfield has not made its {spares} spare log segments in a minute")
+            time.sleep(0.05)
 
     def query(self, sql: str) -> tuple[Any, ...]:
         """First row of a query that only reads, beside the running server."""

@@ -1,6 +1,6 @@
 """Objects received a second: sizes x associations x servers, in alternating order, as ratios to the peers.
 
-python -m bench.receive [--only NAME ...] [--repetitions 3] [--scale 1.0] [--stock-storescu]
+python -m bench.receive [--only NAME ...] [--repetitions 5] [--scale 1.0] [--stock-storescu]
 """
 
 from __future__ import annotations
@@ -111,6 +111,7 @@ def matrix(kinds: Sequence[type[Server]], repetitions: int, scale: float) -> Res
         for kind in (*kinds[turn:], *kinds[:turn]):
             with kind() as server:
                 measure(server, SIZES[1], 1, "warm", 0.02)
+                server.rest()
                 for size in SIZES:
                     for associations in ASSOCIATIONS:
                         key = f"{size.name}/{associations}/{repetition}"
@@ -228,7 +229,7 @@ def stock_storescu(kinds: Sequence[type[Server]], count: int = 200) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="bench.receive")
     parser.add_argument("--only", nargs="+", default=[])
-    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="times as many objects")
     parser.add_argument("--stock-storescu", action="store_true")
     chosen = parser.parse_args(arguments)

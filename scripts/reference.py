@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import typer.main
+from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 from hounsfield.cli.app import app
@@ -18,9 +19,12 @@ from hounsfield.domain.events import CATALOGUE
 from hounsfield.settings import OTHER_VARIABLES, PREFIX, Settings
 
 if __package__:
-    from scripts import reference_conformance
+    from scripts import reference_api, reference_conformance, reference_dicomweb, reference_metrics
 else:  # run as a program
+    import reference_api
     import reference_conformance
+    import reference_dicomweb
+    import reference_metrics
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 NOTE = "<!-- Made from the code by `make docs`: change it there. -->\n"
@@ -69,7 +73,7 @@ def settings_page() -> str:
     ]
     for name, field in Settings.model_fields.items():
         default = field.default
-        if default is PydanticUndefined or default in (None, "") or name == "admin_password":
+        if default is PydanticUndefined or isinstance(default, SecretStr) or default in (None, ""):
             shown = ""
         else:
             shown = f"`{str(default).lower() if isinstance(default, bool) else default}`"
@@ -204,6 +208,9 @@ PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "events.md": events_page,
     "conformance.md": lambda: reference_conformance.page(NOTE),
+    "dicomweb.md": lambda: reference_dicomweb.page(NOTE),
+    "api.md": lambda: reference_api.page(NOTE),
+    "metrics.md": lambda: reference_metrics.page(NOTE),
 }
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pydicom.uid import UID
 from hounsfield import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, __version__
 from hounsfield.adapters import peer_contexts, peers_dimse, transcode
 from hounsfield.cli import committing
-from hounsfield.domain.attributes import ATTRIBUTES, UNIQUE_KEY, Kind
+from hounsfield.domain.attributes import ATTRIBUTES, DATE_AND_TIME, UNIQUE_KEY, Kind
 from hounsfield.domain.query import Level
 from hounsfield.net.requestor import associate
 from hounsfield.servers.dicom import negotiation, tls_door
@@ -160,7 +160,8 @@ REJECTIONS = (
         RejectResult.TRANSIENT,
         RejectSource.PROVIDER_PRESENTATION,
         PresentationReason.LOCAL_LIMIT_EXCEEDED,
-        "the device, or all devices together, have as many associations as are allowed",
+        "the device, all devices that nobody admitted, or all devices together have as many associations as "
+        "are allowed",
     ),
     (
         RejectResult.TRANSIENT,
@@ -170,7 +171,8 @@ REJECTIONS = (
     ),
 )
 LIMITS = (
-    *("max_associations", "max_associations_per_device", "max_pending", "max_pending_per_address"),
+    *("max_associations", "reserved_percent", "max_associations_per_device"),
+    *("max_pending", "max_pending_per_address"),
     *("max_pdu", "artim_seconds", "idle_seconds", "answer_seconds", "shutdown_seconds"),
     *("min_free", "large_object", "memory_budget"),
 )
@@ -239,9 +241,9 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 def _services() -> list[str]:
     scu = {
         sop_classes.VERIFICATION,
-        *peers_dimse.FIND.values(),
-        *(peers_dimse.MOVE[key] for key in ("patient", "study")),
-        *(peers_dimse.GET[key] for key in ("patient", "study")),
+        *peer_contexts.FIND.values(),
+        *peer_contexts.MOVE.values(),
+        *peer_contexts.GET.values(),
         sop_classes.STORAGE_COMMITMENT_PUSH,
     }
     rows = []
@@ -260,7 +262,8 @@ def _general() -> list[str]:
         ("Maximum length received, as acceptor", f"{_default('max_pdu')} bytes (`max_pdu`)"),
         ("Maximum length received, as requestor", f"{_requestor_length()} bytes"),
         ("Asynchronous operations", "1 invoked, 1 performed"),
-        ("Associations at one time", f"{_default('max_associations')} for each DIMSE process"),
+        ("Associations at one time", f"{_default('max_associations')}, shared by the DIMSE processes"),
+        ("... of devices that nobody admitted", f"{100 - int(_default('reserved_percent'))} % of these"),
         ("... of one device", f"{_default('max_associations_per_device')}, or what its record says"),
     ]
     return _table(("Parameter", "Value"), rows)
@@ -306,7 +309,7 @@ def _keys() -> list[str]:
                 kind = "U" if keyword == UNIQUE_KEY[level] else "R" if keyword in REQUIRED else "O"
                 only = keyword in RETURNED_ONLY
                 matching = MATCHING[Kind.COUNT] if only else MATCHING[attribute.kind]
-                if any(keyword in pair for pair in find._DATE_AND_TIME):
+                if any(keyword in pair for pair in DATE_AND_TIME):
                     matching += "; combined date-time"
                 tag = f"({attribute.tag >> 16:04X},{attribute.tag & 0xFFFF:04X})"
                 rows.append((keyword, tag, attribute.vr, kind, matching))

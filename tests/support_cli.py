@@ -55,6 +55,8 @@ class FakePeers:
         identifier: Mapping[str, str],
         destination: str,
         progress: Callable[[SubOperations], None] | None = None,
+        *,
+        model: str = "",
     ) -> SubOperations:
         self.asked.append(("move", peer, level, dict(identifier), destination))
         return SubOperations(completed=2, failed=1, failures=[SendResult("1.2.9", 0xA702, "no room")])
@@ -65,6 +67,8 @@ class FakePeers:
         level: Level,
         identifier: Mapping[str, str],
         progress: Callable[[SubOperations], None] | None = None,
+        *,
+        model: str = "",
     ) -> SubOperations:
         self.asked.append(("get", peer, level, dict(identifier)))
         return SubOperations(completed=3)

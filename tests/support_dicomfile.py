@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -102,3 +103,31 @@ def as_bytes(data_set: pydicom.Dataset, *, implicit: bool = False, little_endian
         )
     data = buffer.getvalue()
     return data[132:] if data[128:132] == b"DICM" else data
+
+
+def normal_json(model: dict[str, Any]) -> dict[str, Any]:
+    """A data set of DICOM JSON without what both write differently: group lengths, character set, pixels,
+    padding, empty values."""
+    members = {}
+    for key, member in model.items():
+        if key.endswith("0000") or key in ("00080005", "FFFCFFFC") or key.startswith("7FE0"):
+            continue
+        member = dict(member)
+        if "Value" in member:
+            values = [_normal_value(member["vr"], value) for value in member["Value"]]
+            if values and values != [None]:
+                member["Value"] = values
+            else:
+                del member["Value"]
+        members[key] = member
+    return members
+
+
+def _normal_value(vr: str, value: Any) -> Any:
+    if vr == "SQ":
+        return normal_json(value)
+    if vr == "PN" and value is not None:
+        return {key: group.rstrip() for key, group in value.items() if group} or None
+    if isinstance(value, str):
+        return value.strip() or None
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

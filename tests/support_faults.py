@@ -56,13 +56,17 @@ _addresses = itertools.count(1)
 def until(
     condition: Callable[[], object], what: str, seconds: float = 60.0, output: Path | None = None
 ) -> None:
-    """Wait until it holds. Where it does not, the end of `output` tells more."""
-    end = time.monotonic() + seconds
+    """Wait until it holds; seconds in which nothing ran do not count. Where it does not, the end of `output`
+    tells more."""
+    waited, last = 0.0, time.monotonic()
     while not condition():
-        if time.monotonic() > end:
+        if waited > seconds:
             said = output.read_text()[-3000:] if output is not None else ""
             raise AssertionError(f"not in {seconds} seconds: {what}\n{said}")
         time.sleep(0.005)
+        now = time.monotonic()
+        waited += min(now - last, 0.1)
+        last = now
 
 
 def step(call: str, when: str = "before", **more: Any) -> dict[str, Any]:

@@ -67,13 +67,15 @@ class Ours:
         asyncio.run(self.peers().send(peer, self.house.instances(**where), results.append))
         return results
 
-    def move(self, peer: Device, level: Level, destination: str, **keys: str) -> SubOperations:
-        return asyncio.run(self.peers().move(peer, level, keys, destination))
+    def move(
+        self, peer: Device, level: Level, destination: str, model: str = "", **keys: str
+    ) -> SubOperations:
+        return asyncio.run(self.peers().move(peer, level, keys, destination, model=model))
 
-    def get(self, peer: Device, level: Level, **keys: str) -> SubOperations:
+    def get(self, peer: Device, level: Level, model: str = "", **keys: str) -> SubOperations:
         self.store = open_store(self.house)
         try:
-            return asyncio.run(self.peers().get(peer, level, keys))
+            return asyncio.run(self.peers().get(peer, level, keys, model=model))
         finally:
             close_store(self.store)
             self.store = None

@@ -33,6 +33,10 @@ class File:
     durable: bytes = b""
     written: list[tuple[int, int]] = field(default_factory=list)
 
+    def keep(self, start: int, data: bytes) -> None:
+        """This range is durable now."""
+        self.durable = self.durable[:start].ljust(start, b"\0") + data + self.durable[start + len(data) :]
+
 
 @dataclass(frozen=True)
 class Step:
@@ -99,6 +103,15 @@ class PowerDisk:
                 with self.lock:
                     self.before()
                     start = position[0] if position else os.lseek(fd, 0, os.SEEK_CUR)
+                    if name == "pwritev" and len(position) > 1:  # with RWF_DSYNC: written, then durable
+                        done = real[name](fd, data, position[0])
+                        file.written.append((start, start + done))
+                        self.before()
+                        if not self.lies.search(str(Path(f"/proc/self/fd/{fd}").readlink())):
+                            real["fdatasync"](fd)
+                            file.keep(start, _content(fd)[start : start + done])
+                            file.written.remove((start, start + done))
+                        return done
                     if name == "posix_fallocate":  # (fd, offset, length)
                         file.written.append((data, data + position[0]))
                         return real[name](fd, data, *position)

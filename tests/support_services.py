@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pydicom
+from blake3 import blake3
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -16,6 +17,7 @@ from hounsfield.adapters.blobs_disk import DiskBlobs
 from hounsfield.adapters.sql.database import SqlDatabase, open_database
 from hounsfield.domain.events import Event
 from hounsfield.domain.stored import Origin
+from hounsfield.ports.blobs import Incoming
 from hounsfield.ports.ledger import LedgerFilter
 from hounsfield.services.rounds import Rounds
 from hounsfield.services.store import Store
@@ -74,11 +76,14 @@ def build(root: Path, *, large: int = 256 << 10) -> House:
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    """Until it holds; fails the test after `seconds`."""
-    end = time.monotonic() + seconds
+    """Until it holds; fails the test after `seconds`, of which those do not count in which nothing ran."""
+    waited, last = 0.0, time.monotonic()
     while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
+        assert waited < seconds, "it did not happen in time"
         time.sleep(0.005)
+        now = time.monotonic()
+        waited += min(now - last, 0.1)
+        last = now
 
 
 def part10(
@@ -119,6 +124,23 @@ def part10(
     out = BytesIO()
     pydicom.dcmwrite(out, ds, enforce_file_format=True)
     return out.getvalue()
+
+
+def incoming(house: House, data: bytes, quarantine: str = "") -> Incoming:
+    """A Part 10 file on its way into a log, as from an association."""
+    meta = read_meta(data)
+    data_set = data[meta.meta_length :]
+    return Incoming(
+        data[: meta.meta_length],
+        [data_set],
+        None,
+        len(data_set),
+        blake3(data_set).digest(),
+        meta.transfer_syntax_uid,
+        Origin("dimse", "DEV", "assoc-1", "10.0.0.1"),
+        house.clock.now(),
+        quarantine=quarantine,
+    )
 
 
 def open_store(house: House, writer: str = "test", *, settle: float = 0.0, budget: int = 8 << 20) -> Store:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import gc
 import os
-import signal
 import socket
 import ssl
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import uvloop
@@ -21,6 +17,8 @@ import uvloop
 import hounsfield
 from hounsfield.adapters.blobs_disk import DiskBlobs
 from hounsfield.adapters.peers_dimse import DimsePeers, PeerSettings
+from hounsfield.adapters.pixel_pool import PixelPool
+from hounsfield.adapters.rendering.renderer import Renderer
 from hounsfield.adapters.sql.database import open_database
 from hounsfield.adapters.transcode import Transcoder
 from hounsfield.cli.app import app
@@ -33,11 +31,15 @@ from hounsfield.ports.blobs import IntakeLog
 from hounsfield.ports.clock import SystemClock
 from hounsfield.ports.database import Database
 from hounsfield.servers import program_log
-from hounsfield.servers.dicom.server import DicomServer, Services
+from hounsfield.servers.descriptors import raise_descriptor_limit
+from hounsfield.servers.dicom.server import Services
+from hounsfield.servers.dicom.serving import serve_dicom
+from hounsfield.servers.process import orphaned, settle_interpreter, stop_this_process
 from hounsfield.servers.sockets import bind
 from hounsfield.servers.supervisor import Role, Supervised, Supervisor
+from hounsfield.servers.web.web import Web
 from hounsfield.servers.worker import Lane, Periodic, Worker, tell_of_dead
-from hounsfield.services.accounts import first_admin
+from hounsfield.services.accounts import ADMIN, first_admin
 from hounsfield.services.archive import Archive
 from hounsfield.services.commitment import REPORT_COMMITMENT, Reporter
 from hounsfield.services.datasets import DataSets
@@ -52,27 +54,27 @@ from hounsfield.services.releasing import RELEASE_QUARANTINE, Releaser
 from hounsfield.services.rounds import Rounds
 from hounsfield.services.running import noted
 from hounsfield.services.store import Store
-from hounsfield.services.sweeping import sweep
+from hounsfield.services.sweeping import sweep, sweep_left
 from hounsfield.settings import Settings
+from hounsfield.web_role import make_web, observed, serve_web
 
 MIB = 1 << 20
-#: Of mallopt(3).
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 #: Seconds that a log may still be held by a process that is going away.
 LOG_WAIT = 10.0
 #: Seconds between two looks for blobs that nothing names any more.
 SWEEP_SECONDS = 30.0
+#: Seconds between two looks for files that a crash has left.
+SWEEP_LEFT_SECONDS = 6 * 3600.0
 #: Seconds between two looks for jobs that killed their process, and so nobody told of.
 DEAD_SECONDS = 60.0
-#: Seconds that a role gets when its supervisor is gone: what it acknowledged is durable already.
-ORPHAN_SECONDS = 2.0
 
 
 class Program:
     """The wiring of `cli.wiring.Wiring`."""
 
     def __init__(self) -> None:
-        self.transcoder = Transcoder()
+        self.pixels = PixelPool()
+        self.transcoder = Transcoder(pool=self.pixels)
 
     # Archives ------------------------------------------------------------------------------------------
 
@@ -138,6 +140,7 @@ class Program:
         if not settings.dicom_port and not settings.tls:
             raise ConfigurationError("There is no port to listen on", "Set dicom_port, or a certificate")
         program_log.configure(settings.log_level, settings.log_format)
+        raise_descriptor_limit()
         supervised = Supervised(orphaned)
         with ExitStack() as stack:
             archive = stack.enter_context(self.open(settings, make=True, writer=name))
@@ -163,23 +166,60 @@ class Program:
             )
             store.rounds.indexer.on_set_back = stop_this_process
             stack.enter_context(in_the_ledger(archive, "dicom", name))
+            stack.enter_context(observed(settings, name))
             settle_interpreter()
             uvloop.run(serve_dicom(services, supervised, name, self.transcoder.close))
             if store.rounds.indexer.set_back:
                 raise SystemExit(1)  # whoever started us starts us again
 
+    def run_web(self, settings: Settings, name: str) -> None:
+        if not settings.http_port:
+            raise ConfigurationError("There is no port to listen on", "Set http_port")
+        program_log.configure(settings.log_level, settings.log_format)
+        raise_descriptor_limit()
+        supervised = Supervised(orphaned)
+        with self.web(settings, name) as web:
+            given = settings.admin_password.get_secret_value()
+            if not supervised.attached and (password := first_admin(web.database, web.clock, given)):
+                Output(as_json=False).say(f"Login      {ADMIN} / {password}   (shown this once)")
+            settle_interpreter()
+            uvloop.run(serve_web(web, supervised, self.transcoder.close))
+            if web.store.rounds.indexer.set_back:
+                raise SystemExit(1)  # whoever started us starts us again
+
+    @contextmanager
+    def web(self, settings: Settings, name: str) -> Iterator[Web]:
+        """Everything that the web role needs, from its start to its end in the ledger."""
+        with ExitStack() as stack:
+            archive = stack.enter_context(self.open(settings, make=True, writer=name))
+            writer = ledger_writer(settings, f"{name}-steps")
+            beside = stack.enter_context(closing(open_database(settings.database_url, writer, archive.clock)))
+            store = stack.enter_context(self.store(archive, name))
+            store.rounds.indexer.on_set_back = stop_this_process
+            self.pixels.resize(settings.pixel_processes)
+            renderer = Renderer(self.pixels)
+            web = make_web(archive, beside, store, self.transcoder, renderer, name)
+            stack.enter_context(in_the_ledger(archive, "web", name))
+            yield stack.enter_context(web)
+
     def run_worker(self, settings: Settings, name: str) -> None:
         program_log.configure(settings.log_level, settings.log_format)
+        raise_descriptor_limit()
         supervised = Supervised(orphaned)
         with self.open(settings, make=True, writer=name) as archive:
             worker = make_worker(archive, f"{socket.gethostname()}:{name}:{os.getpid()}")
-            with in_the_ledger(archive, "worker", name), noted(settings.data, name, "", []):
+            with (
+                in_the_ledger(archive, "worker", name),
+                noted(settings.data, name, "", []),
+                observed(settings, name),
+            ):
                 supervised.ready()
                 worker.run(settings.shutdown_seconds)
 
     def serve(self, settings: Settings, config: Path | None, *, demo: bool) -> None:
         """First what only one process may do, then the roles."""
         program_log.configure(settings.log_level, settings.log_format)
+        raise_descriptor_limit()
         out = Output(as_json=False)
         check_ports(settings)
         with self.open(settings, make=True, writer="serve") as archive:
@@ -193,6 +233,8 @@ class Program:
         program = [sys.executable, "-m", "hounsfield.main"]
         roles = [Role(name, [*program, "dicom", "--name", name]) for name in names]
         roles.append(Role("worker-1", [*program, "worker", "--name", "worker-1"]))
+        for number in range(settings.web_workers if settings.http_port else 0):
+            roles.append(Role(f"web-{number + 1}", [*program, "web", "--name", f"web-{number + 1}"]))
         environment = {key: value for key, value in os.environ.items() if not key.startswith("HOUNSFIELD_")}
         supervisor = Supervisor(
             roles, environment | settings.environment(), shutdown=settings.shutdown_seconds
@@ -211,16 +253,17 @@ class Program:
                 return
         out.say("Bringing in the demo studies; this happens once.")
         folder = real_files()
-        with self.store(archive, "import") as store, bar(out.errors, [folder]) as progress:
-            run = Import(
-                store,
-                archive.database,
-                archive.clock,
-                state=archive.settings.data / "imports",
-                progress=progress,
-                source=SOURCE,
-            )
-            report = run.run([folder])
+        with self.store(archive, "import") as store:
+            with bar(out.errors, [folder]) as progress:
+                run = Import(
+                    store,
+                    archive.database,
+                    archive.clock,
+                    state=archive.settings.data / "imports",
+                    progress=progress,
+                    source=SOURCE,
+                )
+                report = run.run([folder])
             out.say(f"{report.new} objects of pydicom's test files are in; making the synthetic studies.")
             with out.errors.status("Making a CT chest and an MR head with priors") as status:
                 new = bring_in_synthetic(
@@ -229,41 +272,6 @@ class Program:
         out.say(f"{new} synthetic objects are in.")
         with archive.database.write() as tx:
             tx.settings.set("demo", {"at": archive.clock.now(), "objects": report.new + new})
-
-
-def settle_interpreter() -> None:
-    """For a process of many short-lived objects: what was imported is not looked at by the garbage collector
-    again, and memory that was used once is kept for the next object."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):  # glibc: half a megabyte is used again, not faulted in page by page anew
-        for option, value in ((M_MMAP_THRESHOLD, 32 * MIB), (M_TRIM_THRESHOLD, 128 * MIB), (M_ARENA_MAX, 1)):
-            libc.mallopt(option, value)
-
-
-async def serve_dicom(
-    services: Services, supervised: Supervised, name: str, stop_converting: Callable[[], None]
-) -> None:
-    """Listen until SIGTERM or SIGINT, then stop in good order."""
-    settings = services.settings
-    shared = settings.dicom_workers > 1
-    plain = bind(settings.host, settings.dicom_port, shared=shared) if settings.dicom_port else []
-    secure = bind(settings.host, settings.dicom_tls_port, shared=shared) if settings.tls else []
-    ports = [settings.dicom_port] * bool(plain) + [settings.dicom_tls_port] * bool(secure)
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stopping.set)
-    if not supervised.attached:
-        loop.add_signal_handler(signal.SIGINT, stopping.set)
-    server = DicomServer(services)
-    await server.listen(plain, secure)
-    with noted(settings.data, name, settings.host, ports):
-        supervised.ready()
-        await stopping.wait()
-        await server.stop()
-        stop_converting()
 
 
 def make_worker(archive: Archive, owner: str) -> Worker:
@@ -282,6 +290,7 @@ def make_worker(archive: Archive, owner: str) -> Worker:
     ]
     periodic = [
         Periodic("sweep", SWEEP_SECONDS, lambda lease: sweep(database, blobs, lease)),
+        Periodic("left", SWEEP_LEFT_SECONDS, lambda lease: sweep_left(database, blobs, clock, lease)),
         Periodic("dead", DEAD_SECONDS, lambda _: tell_of_dead(database, clock)),
     ]
     return Worker(database, clock, handlers, owner=owner, lanes=lanes, periodic=periodic)
@@ -355,20 +364,10 @@ def make_data_folder(data: Path) -> None:
 
 def check_ports(settings: Settings) -> None:
     """Fail here, with one sentence, and not in every role. Raises ConfigurationError."""
-    for port in (settings.dicom_port, settings.dicom_tls_port if settings.tls else 0):
-        for sock in bind(settings.host, port, shared=False) if port else []:
+    dicom = [(settings.host, settings.dicom_port), (settings.host, settings.dicom_tls_port * settings.tls)]
+    for host, port in [*dicom, (settings.web_host, settings.http_port)]:
+        for sock in bind(host, port, shared=False) if port else []:
             sock.close()
-
-
-def stop_this_process() -> None:
-    """In good order."""
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def orphaned() -> None:
-    """The supervisor is gone: stop, so that the next one finds ports and logs free."""
-    threading.Timer(ORPHAN_SECONDS, os._exit, (1,)).start()
-    stop_this_process()
 
 
 def main() -> None:

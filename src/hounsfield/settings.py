@@ -26,6 +26,7 @@ from pydantic_settings import (
 from hounsfield.domain.admit import UnknownDevices
 from hounsfield.domain.errors import ConfigurationError
 from hounsfield.domain.ids import is_ae_title
+from hounsfield.settings_web import WebSettings
 
 PREFIX = "HOUNSFIELD_"
 #: Variables that begin with the prefix and are no setting.
@@ -36,6 +37,8 @@ OTHER_VARIABLES = {
 }
 #: The password in a URL: between the first colon after the scheme and the last @ before the path ends.
 _PASSWORD = re.compile(r"(://[^:@/]*:).*(?=@)|(?<=[?&]password=)[^&]*")
+#: Settings whose values nobody is shown.
+SECRETS = {"admin_password", "oidc_client_secret"}
 LOOPBACK = ("127.", "localhost", "::1")
 
 
@@ -47,7 +50,7 @@ def default_config() -> Path:
     return user_config_path("hounsfield", appauthor=False) / "config.toml"
 
 
-class Settings(BaseSettings):
+class Settings(WebSettings):
     """The settings of one process. Frozen; made by `load`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", validate_default=True)
@@ -101,8 +104,20 @@ class Settings(BaseSettings):
         description="Whether objects of storage SOP classes that we do not know (private, or newer than this "
         "release) are taken in.",
     )
+    timezone: str = Field(
+        default="",
+        description="Time zone of studies that name none, for queries with timezone adjustment: a name such "
+        "as `Europe/Berlin`, or an offset such as `+0100`. Default: that of this machine.",
+    )
     dicom_workers: int = Field(
         default=1, ge=1, le=64, description="Processes that receive and answer DIMSE, sharing the ports."
+    )
+    pixel_processes: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Processes beside each role that decode, convert and render pixels; 0: one for each "
+        "processor, at most 8.",
     )
     max_pdu: int = Field(
         default=262144,
@@ -145,7 +160,18 @@ class Settings(BaseSettings):
         default=120, gt=0, description="Seconds that a peer has to answer a request of ours."
     )
     max_associations: int = Field(
-        default=200, ge=1, description="Associations at one time, for each DIMSE process."
+        default=200,
+        ge=1,
+        description="Associations at one time. With several `dicom_workers` each has its share of this and "
+        "of the limits below, rounded up: connections are dealt out to them by chance, so that one of them "
+        "may be full a little before all are.",
+    )
+    reserved_percent: int = Field(
+        default=25,
+        ge=0,
+        le=90,
+        description="Percent of `max_associations` kept for devices that a person wrote down or admitted, "
+        "however many others call.",
     )
     max_associations_per_device: int = Field(
         default=50,
@@ -182,7 +208,7 @@ class Settings(BaseSettings):
             raise ValueError("must be 1 to 16 printable ASCII characters without a backslash")
         return text.strip(" ")
 
-    @field_validator("data", "tls_certificate", "tls_key", "tls_client_ca")
+    @field_validator("data", "tls_certificate", "tls_key", "tls_client_ca", "http_certificate", "http_key")
     @classmethod
     def _path(cls, path: Path | None) -> Path | None:
         return path.expanduser().absolute() if path is not None else None
@@ -200,6 +226,12 @@ class Settings(BaseSettings):
             raise ValueError("tls_key, tls_client_ca and tls_require_client need a tls_certificate")
         if self.tls_require_client and self.tls_client_ca is None:
             raise ValueError("tls_require_client needs tls_client_ca, the authorities to trust")
+        if self.http_key and self.http_certificate is None:
+            raise ValueError("http_key needs an http_certificate")
+        if self.http_port and self.http_port in (self.dicom_port, self.dicom_tls_port if self.tls else 0):
+            raise ValueError("http_port must differ from the ports of DIMSE")
+        if self.oidc_issuer and not (self.oidc_client_id and self.oidc_roles):
+            raise ValueError("oidc_issuer needs oidc_client_id and oidc_roles")
         if self.dicom_port and self.tls_certificate and self.dicom_port == self.dicom_tls_port:
             raise ValueError("dicom_port and dicom_tls_port must differ")
         return self
@@ -214,17 +246,26 @@ class Settings(BaseSettings):
         return self.host.startswith(LOOPBACK)
 
     @property
+    def web_host(self) -> str:
+        return self.http_host or self.host
+
+    @property
+    def https(self) -> bool:
+        return self.http_certificate is not None
+
+    @property
     def tls(self) -> bool:
         return self.tls_certificate is not None and self.dicom_tls_port != 0
 
     def public(self) -> dict[str, object]:
         """The settings as JSON values, secrets left out or masked: for the ledger and `doctor`."""
-        values: dict[str, object] = self.model_dump(mode="json", exclude={"admin_password"})
+        values: dict[str, object] = self.model_dump(mode="json", exclude=SECRETS)
         return values | {"database": masked_url(self.database_url)}
 
     def environment(self) -> dict[str, str]:
         """Variables that make a child process load exactly these settings, without the admin's password."""
-        values = self.model_dump(mode="json", exclude={"admin_password"}, exclude_none=True)
+        values = self.model_dump(mode="json", exclude=SECRETS, exclude_none=True)
+        values["oidc_client_secret"] = self.oidc_client_secret.get_secret_value()
         # whatever file there is was read already
         return {PREFIX + name.upper(): str(value) for name, value in values.items()} | {
             "HOUNSFIELD_CONFIG": os.devnull

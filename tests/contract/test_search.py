@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, timedelta, timezone
 from functools import cache
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -14,7 +17,19 @@ from hypothesis import strategies as st
 from hounsfield.adapters.sql.database import SqlDatabase, open_database
 from hounsfield.domain.attributes import ATTRIBUTES, Kind
 from hounsfield.domain.matching import accepts
-from hounsfield.domain.query import Criterion, Level, Moment, Name, OneOf, Query, Range, Single, Wildcard
+from hounsfield.domain.query import (
+    Adjustment,
+    Criterion,
+    Level,
+    Moment,
+    Name,
+    OneOf,
+    Query,
+    Range,
+    Single,
+    Wildcard,
+)
+from hounsfield.domain.timezones import adjusted
 from support_search import ARRIVALS, ROWS, TEXTS, Row
 
 COUNTED = frozenset(f"NumberOfPatientRelated{name}" for name in ("Studies", "Series", "Instances"))
@@ -60,9 +75,12 @@ def plain(row: Row) -> tuple[tuple[str, str], ...]:
 
 def expected(query: Query) -> list[tuple[tuple[str, str], ...]]:
     left_out = COUNTED - query.wanted
+    rows = ROWS[query.level]
+    if query.adjustment is not None:
+        rows = [adjusted(row, query.adjustment) for row in rows]
     return sorted(
         plain({k: v for k, v in row.items() if k not in left_out})
-        for row in ROWS[query.level]
+        for row in rows
         if accepts(query.criteria, row)
     )
 
@@ -165,6 +183,43 @@ def queries(draw: st.DrawFn) -> Query:
     chosen = draw(st.lists(st.sampled_from(keywords), max_size=3, unique=True))
     wanted = draw(st.sampled_from([frozenset(), COUNTED]))
     return Query(level, {keyword: draw(criteria_of(keyword)) for keyword in chosen}, wanted)
+
+
+ADJUSTMENTS = st.builds(
+    Adjustment,
+    st.sampled_from(["+0000", "-0500", "+0530", "+1400", "-1200"]),
+    st.sampled_from([UTC, ZoneInfo("Europe/Berlin"), timezone(timedelta(hours=14))]),
+)
+WITH_TIMES = [k for k, a in ATTRIBUTES.items() if a.level and a.kind in (Kind.DATE, Kind.TIME)]
+
+
+@settings(
+    max_examples=400,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(query=queries(), adjustment=ADJUSTMENTS, data=st.data())
+def test_finds_what_matching_accepts_in_another_time_zone(
+    database: SqlDatabase, query: Query, adjustment: Adjustment, data: st.DataObject
+) -> None:
+    known = [k for k in WITH_TIMES if ATTRIBUTES[k].level <= query.level]
+    criteria = dict(query.criteria)
+    for keyword in data.draw(st.lists(st.sampled_from(known), max_size=2)) if known else []:
+        criteria[keyword] = data.draw(criteria_of(keyword))
+    query = replace(query, criteria=criteria, adjustment=adjustment)
+    rows = found(database, query)
+    assert sorted(plain(row) for row in rows) == expected(query)
+    assert found(database, replace(query, limit=3, offset=1)) == rows[1:4]
+
+
+def test_a_day_in_another_time_zone(database: SqlDatabase) -> None:
+    """Studies of a day and the day before are found that are of that day elsewhere."""
+    for asked in ("-1200", "+1400"):
+        query = Query(Level.STUDY, {"StudyDate": Single("20240101")}, adjustment=Adjustment(asked, UTC))
+        there = found(database, query)
+        plainly = found(database, replace(query, adjustment=None))
+        assert {row["StudyInstanceUID"] for row in there} != {row["StudyInstanceUID"] for row in plainly}
+        assert sorted(plain(row) for row in there) == expected(query) != []
 
 
 @settings(

@@ -1,19 +1,13 @@
 """Recovery: acknowledged objects that only the log knows are in the index after the next start."""
 
 import pytest
-from blake3 import blake3
 
-from hounsfield.domain.stored import Origin
-from hounsfield.ports.blobs import Incoming
 from hounsfield.services.indexing import PACK_SERIES
 from hounsfield.services.packing import Packer
 from hounsfield.services.reading import Reader
 from hounsfield.services.recovery import recover
 from hounsfield.services.sweeping import sweep
-from hounsfield.wire.dicomfile.part10 import read_meta
-from support_services import build, close_store, open_store, part10
-
-ORIGIN = Origin("dimse", "DEV", "assoc-1", "10.0.0.1")
+from support_services import build, close_store, incoming, keep, open_store, part10
 
 
 @pytest.fixture
@@ -21,22 +15,6 @@ def house(tmp_path):
     house = build(tmp_path / "data")
     yield house
     house.close()
-
-
-def incoming(house, data, quarantine=""):
-    meta = read_meta(data)
-    data_set = data[meta.meta_length :]
-    return Incoming(
-        data[: meta.meta_length],
-        [data_set],
-        None,
-        len(data_set),
-        blake3(data_set).digest(),
-        meta.transfer_syntax_uid,
-        ORIGIN,
-        house.clock.now(),
-        quarantine=quarantine,
-    )
 
 
 def crash_after_the_log(house, *files, quarantine=""):
@@ -135,3 +113,18 @@ def test_a_segment_is_not_swept_before_its_log_was_replayed(house):
     assert {i.sop_instance_uid for i in house.instances()} == {"1.2.1", "1.2.2"}
     reader = Reader(house.database, house.blobs)
     assert all(reader.matches_hash(i) for i in house.instances())
+
+
+def test_without_its_checkpoint_a_log_is_replayed_from_its_beginning(house):
+    """What helps after a restore of an older database: all that the segments still hold comes in."""
+    keep(house, part10("1.2.1"), part10("1.2.2", number=2))
+    with house.database.write() as tx:
+        for table in ("instance", "series", "study", "blob"):
+            tx.connection.execute(f"DELETE FROM {table}")
+    house.database.known.forget()
+    assert run(house) == []
+    (house.root / "log" / "test" / "checkpoint").unlink()
+    (done,) = run(house)
+    assert done.entered == 2 and len(house.instances()) == 2
+    keep(house, part10("1.2.3", number=3))
+    assert len(house.instances()) == 3 and run(house) == []

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hounsfield.adapters.sql.database import SqlDatabase
 from hounsfield.domain.stored import Arrival, Outcome, QuarantineReason
 from hounsfield.domain.study import Location
-from hounsfield.ports.index import Entered, SeriesState
+from hounsfield.ports.index import Entered, Extent, SeriesState
 from support_sql import NOW, SEGMENT, arrival, digest, rows
 
 STORED, DUPLICATE = Outcome.STORED, Outcome.DUPLICATE
@@ -116,10 +116,20 @@ def test_metadata_is_out_of_date_when_an_object_comes(database: SqlDatabase) -> 
 
 def test_blobs_are_listed_and_places_known(database: SqlDatabase) -> None:
     current, held = arrival("1.1", key="log/a"), arrival("1.1", "x", key="log/b")
-    enter(database, current, held, arrival("1.2", key="packs/c"))
+    third = arrival("1.2", key="packs/c")
+    enter(database, current, held, third)
     with database.read() as tx:
-        assert list(tx.index.blob_rows()) == [("log/a", 1), ("log/b", 1), ("packs/c", 1)]
-        assert list(tx.index.blob_rows("log/")) == [("log/a", 1), ("log/b", 1)]
+        assert tx.index.blobs_after("", 10) == ["log/a", "log/b", "packs/c"]
+        assert tx.index.blobs_after("log/a", 10) == ["log/b", "packs/c"]
+        assert tx.index.blobs_after("", 1) == ["log/a"]
+        assert tx.index.extents(["log/b", "log/other", "packs/c"]) == {
+            "log/b": Extent(1, held.location.offset + held.location.length),
+            "packs/c": Extent(1, third.location.offset + third.location.length),
+        }
+        end = current.location.offset + current.location.length
+        assert tx.index.beyond("log/a", end, 9) == (0, [])
+        assert tx.index.beyond("log/a", end - 1, 9) == (1, ["1.1"])
+        assert tx.index.beyond("log/b", -1, 0) == (1, [])
         assert tx.index.knows_location("log/a", current.location.offset)
         assert tx.index.knows_location("log/b", held.location.offset)
         assert not tx.index.knows_location("log/a", current.location.offset + 1)

@@ -31,7 +31,8 @@ def test_every_command_says_what_it_does() -> None:
             assert parameter.help, f"{path} {parameter.name}"
     named = {path.removeprefix("hounsfield ") for path, _ in commands}
     assert named >= {
-        *("serve", "dicom", "worker", "import", "echo", "find", "send", "get", "move", "doctor", "version"),
+        *("serve", "dicom", "web", "worker", "import", "echo", "find", "send", "get", "move"),
+        *("doctor", "version"),
         *(f"device {verb}" for verb in ("add", "list", "show", "admit", "refuse", "remove")),
         *(f"user {verb}" for verb in ("add", "list", "password", "remove")),
         *(f"study {verb}" for verb in ("list", "show", "verify", "extract")),

@@ -79,7 +79,7 @@ def faulty(real: Callable[..., Any], fault: Fault) -> Callable[..., Any]:
             fd, data, *position = arguments
             whole = b"".join(data) if isinstance(data, list) else bytes(data)
             part = whole[: int(len(whole) * fault.share)]
-            os.pwrite(fd, part, *position) if position else os.write(fd, part)
+            os.pwrite(fd, part, position[0]) if position else os.write(fd, part)
             fault.fail()
         if fault.when == "after":
             real(*arguments, **named)
@@ -155,7 +155,7 @@ def arrange(order: dict[str, Any]) -> None:
             setattr(owner, last, faulty(getattr(owner, last), fault))
     for name, value in order["limits"].items():
         kind = getattr(resource, name)
-        resource.setrlimit(kind, (value, resource.getrlimit(kind)[1]))
+        resource.setrlimit(kind, (value, value))  # both: a role raises what it may
 
 
 def become(order: dict[str, Any]) -> None:

@@ -5,10 +5,28 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import suppress
+from pathlib import Path
 
+import psutil
+import pytest
+
+import support_server
+from hounsfield.servers.descriptors import MOST
 from support_faults import OUT_OF_RESOURCES, SUCCESS, House
 
 LIMIT = 72
+
+
+def test_a_role_raises_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From what a shell gives it to what the system allows."""
+    limited = ["bash", "-c", 'ulimit -Sn 256; exec "$@"', "limited", *support_server.PROGRAM]
+    monkeypatch.setattr(support_server, "PROGRAM", limited)
+    archive = support_server.Archive(tmp_path / "house").start()
+    try:
+        soft, hard = psutil.Process(archive.pid).rlimit(psutil.RLIMIT_NOFILE)
+        assert soft == min(hard, MOST) > 256
+    finally:
+        archive.stop()
 
 
 async def crowd(house: House, count: int) -> list[socket.socket]:

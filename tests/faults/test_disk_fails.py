@@ -33,7 +33,11 @@ CASES = {
         "read-only",
     ),
     "input/output error": (EVERY_WRITE, "EIO", "disk failed"),
-    "sync fails": ((step("os.fdatasync", path=r"\.(seg|part)$"),), "EIO", "disk failed"),
+    "sync fails": (
+        (step("os.fdatasync", path=r"\.part$"), step("os.pwritev", "half", share=0.9, path=r"\.seg$")),
+        "EIO",
+        "disk failed",
+    ),
     "no large files": ((step("os.open", path=r"/incoming/.*part"),), "ENOSPC", ""),
     "no folders": ((step("os.mkdir"),), "ENOSPC", ""),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -11,16 +11,19 @@ import pytest
 
 from hounsfield.adapters.sql import database as sql_database
 from hounsfield.adapters.sql.database import UNSYNCED
+from hounsfield.adapters.sql.index import SqlIndex
 from hounsfield.domain.errors import DatabaseSetBackError, DatabaseUnavailableError, StorageFullError
-from hounsfield.domain.stored import Arrival, Origin, Outcome
+from hounsfield.domain.stored import Arrival, Origin, Outcome, QuarantineReason
 from hounsfield.domain.study import ObjectKeys
+from hounsfield.ports.index import Entered
 from hounsfield.services import indexing
 from hounsfield.services import rounds as rounds_module
 from hounsfield.services.indexing import NOWHERE, PACK_SERIES, Durable, GivenUpError, Result
 from hounsfield.services.reading import Reader
 from hounsfield.services.recovery import recover
 from hounsfield.services.rounds import Rounds
-from hounsfield.services.store import Receiver, Store, scan
+from hounsfield.services.scanning import scan
+from hounsfield.services.store import Receiver, Store
 from support_faults import CT, EXPLICIT_LE, data_set
 from support_services import House, build, wait_for
 
@@ -221,3 +224,64 @@ def test_a_clock_that_jumps(house: House) -> None:
     all_whole(house, 6)
     with house.database.read() as tx:
         assert [report.broken_at for report in tx.ledger.verify()] == [0]
+
+
+class Failing:
+    """An index that fails at one object; `held`: also when it is only to be held."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, uid: str, *, held: bool, times: int = 1000) -> None:
+        self.left = times
+        real = SqlIndex.enter
+
+        def enter(index: SqlIndex, arrivals: Sequence[Arrival]) -> list[Entered]:
+            for one in arrivals:
+                to_hold = one.quarantine is QuarantineReason.NOT_ENTERED
+                if one.keys.instance.sop_instance_uid == uid and (held or not to_hold) and self.left:
+                    self.left -= 1
+                    raise ValueError("a fault of ours")
+            return real(index, arrivals)
+
+        patch.setattr(SqlIndex, "enter", enter)
+
+
+def test_what_the_index_fails_at_is_held_and_the_log_goes_on(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(house)
+    with monkeypatch.context() as patch:
+        Failing(patch, "1.2.3.1.2", held=False)
+        futures = [begin(store, number, 1000).finish() for number in (1, 2, 3)]
+        outcomes = [future.result(20).outcome for future in futures]
+    assert outcomes == [Outcome.STORED, Outcome.QUARANTINED, Outcome.STORED]
+    assert not store.rounds.indexer.stuck
+    close(store)
+    all_whole(house, 2)
+    (event,) = house.events("instance.quarantined")
+    assert (event.payload["reason"], event.payload["why"]) == ("not-entered", "ValueError: a fault of ours")
+    assert recover(house.database, house.blobs, house.clock, settle=60) == [], "all is behind the checkpoint"
+
+
+def test_a_trouble_that_passes_holds_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(house)
+    Failing(monkeypatch, "1.2.3.1.1", held=True, times=1)
+    assert put(store, 1).outcome is Outcome.STORED
+    close(store)
+    all_whole(house, 1)
+
+
+def test_what_cannot_be_held_either_is_set_aside_by_the_next_start(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(house)
+    Failing(monkeypatch, "1.2.3.1.2", held=True)
+    assert put(store, 1).outcome is Outcome.STORED
+    with pytest.raises(ValueError, match="a fault of ours"):
+        put(store, 2)
+    assert store.rounds.indexer.stuck
+    assert put(store, 3).outcome is Outcome.STORED
+    close(store)
+    (done,) = recover(house.database, house.blobs, house.clock, settle=60)
+    assert (done.set_aside, len(house.blobs.aside())) == (1, 1)
+    all_whole(house, 2)
+    close(open_store(house))
+    assert recover(house.database, house.blobs, house.clock, settle=60) == []

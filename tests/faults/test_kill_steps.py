@@ -22,8 +22,7 @@ ROUND = {
     "within the append, at its beginning": (step("os.pwritev", "half", share=0.001, path=SEGMENT), NOTHING),
     "within the append, in the middle": (step("os.pwritev", "half", share=0.5, path=SEGMENT), PERHAPS),
     "within the append, at its end": (step("os.pwritev", "half", share=0.97, path=SEGMENT), PERHAPS),
-    "after the append, before the sync": (step("os.pwritev", "after", path=SEGMENT), ALL),
-    "after the sync, before the responses": (step("os.fdatasync", "after", path=SEGMENT), ALL),
+    "written and synced, before the responses": (step("os.pwritev", "after", path=SEGMENT), ALL),
     "within the transaction": (step("COMMIT", having=ENTER), ALL),
     "after the commit": (step("COMMIT", "after", having=ENTER), ALL),
     "after the first response": (step(RESPONSE, "after"), ALL),
@@ -96,7 +95,6 @@ LARGE = {
     "before its record": (step("os.pwritev", path=SEGMENT), NOTHING),
     "within its record": (step("os.pwritev", "half", share=0.05, path=SEGMENT), NOTHING),
     "after its record": (step("os.pwritev", "after", path=SEGMENT), ALL),
-    "after the sync": (step("os.fdatasync", "after", path=SEGMENT), ALL),
     "within the transaction": (step("COMMIT", having=ENTER), ALL),
     "after the commit": (step("COMMIT", "after", having=ENTER), ALL),
 }

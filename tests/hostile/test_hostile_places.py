@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,8 @@ from pynetdicom import AE
 
 from support_hostile import (
     ABORT,
+    ASSOCIATE_AC,
+    ASSOCIATE_RJ,
     C_FIND,
     CT,
     EXPLICIT,
@@ -66,12 +68,49 @@ def test_hundreds_of_connections_that_say_half_a_request(target: Archive) -> Non
         assert target.store(*study(1), title="SCANNER") == [0]
 
 
-@contextmanager
-def all_places(target: Archive) -> Iterator[list[Raw]]:
-    """Associations of many titles, as many as there are places."""
+def sockets(target: Archive) -> int:
+    """Open descriptors of sockets."""
+    found = 0
+    for path in Path(f"/proc/{target.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found += path.readlink().name.startswith("socket:")
+    return found
+
+
+def test_a_connection_takes_one_descriptor(target: Archive) -> None:
+    wait_for(lambda: not target.connections(), "others are still there")
+    before = sockets(target)
+    with connections(target, 15, RQ):
+        wait_for(lambda: target.connections() >= 15, "they are not all there")
+        assert sockets(target) - before == 15
+    wait_for(lambda: sockets(target) == before, "they stay open")
+
+
+def test_processes_share_the_places(tmp_path: Path) -> None:
+    """Two that listen on one port have as many places together as one has alone."""
+    house = Archive(
+        tmp_path / "house", dicom_workers=2, max_associations=8, reserved_percent=0, max_pending=90
+    )
     made: list[Raw] = []
     try:
-        for number in range(24):
+        house.start(name="dicom-1").start(name="dicom-2")
+        for number in range(60):
+            made.append(Raw(house.port))
+            made[-1].send(RQ.replace(b"HOSTILE", b"HOST%03d" % number))
+        kinds = [raw.read()[0] for raw in made]
+        assert (kinds.count(ASSOCIATE_AC), kinds.count(ASSOCIATE_RJ)) == (8, 52)
+    finally:
+        for raw in made:
+            raw.socket.close()
+        house.stop()
+
+
+@contextmanager
+def all_places(target: Archive) -> Iterator[list[Raw]]:
+    """Associations of many titles, as many as there are places for those that nobody admitted."""
+    made: list[Raw] = []
+    try:
+        for number in range(18):
             made.append(Raw(target.port).associate(RQ.replace(b"HOSTILE", b"HOST%03d" % number)))
         yield made
     finally:
@@ -95,6 +134,32 @@ def test_hundreds_of_associations_that_are_idle(target: Archive) -> None:
     with connections(target, 200, RQ):
         wait_for(lambda: target.echoes("SCANNER"), "the scanner does not get in", 10)
         assert target.store(*study(2), title="SCANNER") == [0, 0]
+
+
+@pytest.fixture
+def admitted(target: Archive) -> str:
+    """The title of a device that a person wrote down."""
+    return target.device("ADMITTED").ae_title
+
+
+def test_hundreds_of_associations_keep_no_admitted_device_out(target: Archive, admitted: str) -> None:
+    """It gets in at its first call, while those who came before are neither silent for long nor gone."""
+    since = target.mark()
+    with connections(target, 300, RQ):
+        assert target.store(*study(2), title=admitted) == [0, 0]
+        assert target.echoes(admitted)
+    rejected = target.event("association.rejected", since)
+    assert "nobody admitted" in str(rejected.payload["why"])
+
+
+def test_all_places_taken_by_strangers(target: Archive, admitted: str) -> None:
+    with all_places(target):
+        assert not target.echoes("SCANNER")
+        with ExitStack() as stack:
+            for _ in range(6):
+                association = stack.enter_context(target.associate(VERIFICATION, title=admitted))
+                assert association.is_established
+            assert not target.echoes(admitted), "there are no more"
 
 
 def test_associations_stuck_within_an_object_give_way(target: Archive) -> None:

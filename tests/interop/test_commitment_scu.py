@@ -217,7 +217,7 @@ def test_report_on_a_new_association_while_the_command_waits(
 
         thread = threading.Thread(target=elsewhere)
         thread.start()
-        told = archive.cli("commit", title, "--study", uid, "--wait", "3")
+        told = archive.cli("commit", title, "--study", uid, "--wait", "600")  # ends when the report came
         thread.join(30)
     assert [status.Status for status in committer.statuses] == [0]
     assert sorted(told["committed"]) == sorted(sops)

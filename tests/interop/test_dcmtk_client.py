@@ -20,7 +20,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from support_peers import Secured, run, serving
+from support_peers import Secured, run, serving, storage_scp
 from support_server import Archive, free_port, loaded, study
 
 pytestmark = pytest.mark.peer("dcmtk")
@@ -177,6 +177,58 @@ def test_movescu_to_a_third_party(archive: Archive, folder: Path) -> None:
     assert len([p for p in folder.iterdir() if p.suffix != ".log"]) == 20
     ended = archive.event("retrieve.ended", since, verb="move", destination="STORESCP")
     assert (ended.payload["completed"], ended.payload["failed"]) == (20, 0)
+
+
+@pytest.mark.parametrize("level", ["PATIENT", "STUDY"])
+def test_getscu_and_movescu_of_patient_study_only(archive: Archive, folder: Path, level: str) -> None:
+    patient = generate_uid()[-16:]
+    files = study(3, patient=patient)
+    archive.store(*files)
+    keys = ["-k", f"QueryRetrieveLevel={level}", "-k", f"PatientID={patient}"]
+    if level == "STUDY":
+        keys += ["-k", f"StudyInstanceUID={loaded(files[0]).StudyInstanceUID}"]
+    since = archive.mark()
+    out = folder / "got"
+    out.mkdir()
+    run("getscu", "-v", PATIENT_STUDY_ONLY, "-od", out, *keys, *here(archive))
+    assert {pydicom.dcmread(path).SOPInstanceUID for path in out.iterdir()} == {
+        loaded(f).SOPInstanceUID for f in files
+    }
+    assert archive.event("retrieve.ended", since, verb="get").payload["completed"] == 3
+    port = free_port()
+    archive.device("PSOSCP", host="127.0.0.1", port=port)
+    with serving("storescp", "--ignore", "-aet", "PSOSCP", port, port=port, folder=folder):
+        run("movescu", PATIENT_STUDY_ONLY, "-aem", "PSOSCP", *keys, *here(archive))
+    ended = archive.event("retrieve.ended", since, verb="move", destination="PSOSCP")
+    assert (ended.payload["completed"], ended.payload["failed"]) == (3, 0)
+
+
+def test_retrieve_below_the_levels_of_patient_study_only(archive: Archive) -> None:
+    since = archive.mark()
+    keys = ["-k", "QueryRetrieveLevel=SERIES", "-k", "PatientID=1", "-k", "StudyInstanceUID=1.2"]
+    run("getscu", PATIENT_STUDY_ONLY, *keys, "-k", "SeriesInstanceUID=1.3", *here(archive), check=False)
+    assert "Level" in str(archive.event("message.refused", since, status="A900").payload["comment"])
+
+
+def test_our_command_line_with_patient_study_only(archive: Archive) -> None:
+    patient = generate_uid()[-16:]
+    files = study(2, patient=patient)
+    archive.store(*files)
+    uid = loaded(files[0]).StudyInstanceUID
+    here_too = f"HOUNSFIELD@127.0.0.1:{archive.port}"
+    model = ("--model", "patient-study-only")
+    told = archive.cli("get", here_too, "--patient", patient, "--study", uid, *model)
+    assert (told["completed"], told["failed"]) == (2, 0)
+    told = archive.cli("get", here_too, "--patient", patient, *model)
+    assert told["completed"] == 2
+    port = free_port()
+    archive.device("PSOCLI", host="127.0.0.1", port=port)
+    with storage_scp(title="PSOCLI", port=port) as scp:
+        told = archive.cli("move", here_too, "--to", "PSOCLI", "--patient", patient, "--study", uid, *model)
+    assert told["completed"] == 2 and len(scp.came) == 2
+    for words in (("--study", uid), ("--patient", patient, "--study", uid, "--series", "1.2")):
+        wrong = archive.cli("get", here_too, *words, *model, check=False)
+        assert wrong.returncode == 2 and "patient-study-only" in wrong.stderr.replace("\n", "")
 
 
 def test_movescu_with_itself_as_destination(archive: Archive, folder: Path) -> None:

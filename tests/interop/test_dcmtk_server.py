@@ -81,8 +81,9 @@ def test_tls(mine: Ours, tmp_path: Path, certificates: Certificates) -> None:
 
 
 @pytest.fixture
-def qrscp(tmp_path: Path) -> Iterator[int]:
-    """A dcmqrscp that knows us, and where to send what it moves to DEST; its port."""
+def qrscp(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[int]:
+    """A dcmqrscp that knows us, and where to send what it moves to DEST; its port. Options by parameter."""
+    options: tuple[str, ...] = getattr(request, "param", ())
     port, destination = free_port(), free_port()
     storage = tmp_path / "storage"
     storage.mkdir()
@@ -104,7 +105,7 @@ AETable END
 """
     )
     (tmp_path / "destination").write_text(str(destination))
-    with serving("dcmqrscp", "-c", config, port=port, folder=tmp_path):
+    with serving("dcmqrscp", *options, "-c", config, port=port, folder=tmp_path):
         yield port
 
 
@@ -134,6 +135,35 @@ def test_find_get_and_move_at_dcmqrscp(mine: Ours, tmp_path: Path, qrscp: int) -
         counts = mine.move(there, Level.STUDY, "DEST", StudyInstanceUID=one.StudyInstanceUID)
     assert (counts.completed, counts.failed) == (12, 0)
     assert len(list(out.iterdir())) == 12
+
+
+@pytest.mark.parametrize("qrscp", [("-QP", "-QS")], indirect=True, ids=["of that model alone"])
+def test_patient_study_only_at_dcmqrscp(mine: Ours, tmp_path: Path, qrscp: int) -> None:
+    """The retired model (PS3.4 C.6.3), at a peer that knows no other."""
+    model = "patient-study-only"
+    files = study(4, patient="PSO1")
+    one = loaded(files[0])
+    mine.keep(*files)
+    there = peer(qrscp, "QRSCP")
+    assert statuses(mine.send(there)) == [0] * 4
+    keys = {"PatientID": "PSO1", "StudyInstanceUID": one.StudyInstanceUID}
+    assert mine.find(there, Level.PATIENT, model, PatientID="PSO1")[0]["PatientID"] == "PSO1"
+    found = mine.find(there, Level.STUDY, model, PatientID="PSO1", StudyInstanceUID="")
+    assert [f["StudyInstanceUID"] for f in found] == [one.StudyInstanceUID]
+    for level, named in ((Level.STUDY, keys), (Level.PATIENT, {"PatientID": "PSO1"})):
+        with ours(tmp_path / level.name) as fresh:
+            counts = fresh.get(there, level, model, **named)
+            assert (counts.completed, counts.failed, counts.remaining) == (4, 0, 0)
+            assert fresh.uids == {loaded(f).SOPInstanceUID for f in files}
+    destination = int((tmp_path / "destination").read_text())
+    out = tmp_path / "moved"
+    out.mkdir()
+    with serving("storescp", "-od", out, "-aet", "DEST", destination, port=destination, folder=tmp_path):
+        counts = mine.move(there, Level.STUDY, "DEST", model, **keys)
+    assert (counts.completed, counts.failed) == (4, 0)
+    assert len(list(out.iterdir())) == 4
+    with pytest.raises(PeerError, match="no presentation context"):
+        mine.move(there, Level.STUDY, "DEST", **keys)
 
 
 def test_a_move_to_whom_the_peer_does_not_know(mine: Ours, qrscp: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,24 @@ def test_store_with_commitment(archive: Archive, orthanc: Orthanc) -> None:
     assert (told.payload["committed"], told.payload["failed"]) == (2, [])
     address = f"/storage-commitment/{asked.payload['transaction']}"
     wait_for(lambda: orthanc.ask(address)["Status"] == "Success", "Orthanc does not know of the report")
+
+
+def test_orthanc_commits_to_what_we_ask_for(archive: Archive, orthanc: Orthanc) -> None:
+    """Its report comes on an association of its own, to our server, while the command waits."""
+    files = study(3)
+    archive.store(*files)
+    upload(orthanc, files[:2])
+    uid, since = loaded(files[0]).StudyInstanceUID, archive.mark()
+    done = archive.cli("commit", "ORTHANC", "--study", uid, "--wait", "600", check=False)
+    assert done.returncode == 6, done.stderr
+    told = json.loads(done.stdout)
+    assert set(told["committed"]) == uids(files[:2])
+    assert [(f["sop"], f["reason"]) for f in told["failed"]] == [(loaded(files[2]).SOPInstanceUID, "0112")]
+    answered = archive.event("commitment.answered", since, transaction=told["transaction"])
+    assert (answered.payload["over"], answered.subjects.device) == ("new", "ORTHANC")
+    upload(orthanc, files[2:])
+    told = archive.cli("commit", "ORTHANC", "--study", uid, "--wait", "600")
+    assert set(told["committed"]) == uids(files) and told["failed"] == []
 
 
 def query(orthanc: Orthanc, level: str, **asked: str) -> tuple[str, list[dict[str, Any]]]:

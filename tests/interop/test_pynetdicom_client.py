@@ -112,7 +112,7 @@ def test_roles(archive: Archive) -> None:
 def test_extended_negotiation_of_find(archive: Archive) -> None:
     with archive.associate(FIND, ext_neg=[extended(FIND, b"\1\1\1\1\1")]) as association:
         answered = association.acceptor.sop_class_extended
-    assert answered[FIND] == b"\1\1\1\0\0", "relational, date-time, fuzzy; neither timezone nor multi-frame"
+    assert answered[FIND] == b"\1\1\1\1\0", "relational, date-time, fuzzy, timezone; not multi-frame"
 
 
 def relational(archive: Archive, info: bytes, identifier: pydicom.Dataset) -> list[Any]:
@@ -129,6 +129,39 @@ def test_relational_queries_need_to_be_agreed(archive: Archive) -> None:
     assert (status.Status, rest) == (0xA900, [])
     assert "StudyInstanceUID" in status.ErrorComment
     assert status.OffendingElement == pydicom.tag.Tag("StudyInstanceUID")
+
+
+def test_timezone_adjustment_needs_to_be_agreed(archive: Archive) -> None:
+    """Half past eleven at night in New York is the next day in Berlin."""
+    patient = generate_uid()[-16:]
+    ((scanned, *_)) = study(1, patient=patient, StudyDate="20240101", StudyTime="233000")
+    late = loaded(scanned)
+    late.TimezoneOffsetFromUTC = "-0500"
+    archive.store(late)
+    for info, date, zone, expected in (
+        (b"\0\0\0\1", "20240102", "+0100", ("20240102", "053000", "+0100")),
+        (b"\0\0\0\1", "20240101", "+0100", None),
+        (b"\0\0\0\1", "20240101", "", ("20240101", "233000", "-0500")),
+        (b"\0\0\0\0", "20240101", "+0100", ("20240101", "233000", "-0500")),
+        (b"\0\0\0\0", "20240102", "+0100", None),
+    ):
+        asked = keys("STUDY", PatientID=patient, StudyDate=date, StudyTime="", TimezoneOffsetFromUTC=zone)
+        found = [data for _, data in relational(archive, info, asked) if data is not None]
+        told = [(d.StudyDate, d.StudyTime, d.TimezoneOffsetFromUTC) for d in found]
+        assert told == ([expected] if expected else []), (info, date, zone)
+    combined = keys(
+        "STUDY",
+        PatientID=patient,
+        StudyDate="20240102-20240102",
+        StudyTime="0500-0600",
+        TimezoneOffsetFromUTC="+0100",
+    )
+    assert len(relational(archive, b"\0\1\0\1", combined)) == 2
+    combined.TimezoneOffsetFromUTC = "+0000"
+    assert len(relational(archive, b"\0\1\0\1", combined)) == 1
+    combined.TimezoneOffsetFromUTC = "CET"
+    ((status, _),) = relational(archive, b"\0\0\0\1", combined)
+    assert status.Status == 0xC000 and "TimezoneOffsetFromUTC" in status.ErrorComment
 
 
 def test_fuzzy_names_need_to_be_agreed(archive: Archive) -> None:

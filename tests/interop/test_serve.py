@@ -54,6 +54,7 @@ class House:
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("HOUNSFIELD_")} | {
             "XDG_CONFIG_HOME": str(folder / "config"),
             "HOUNSFIELD_MIN_FREE": "0",
+            "HOUNSFIELD_HTTP_PORT": "0",
             "HOUNSFIELD_SEGMENT_SIZE": "1",
         }
 

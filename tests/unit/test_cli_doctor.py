@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import io
 import json
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,15 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from rich.console import Console
 
+from hounsfield.adapters.sql.index import SqlIndex
+from hounsfield.cli.checking import _Bar
 from hounsfield.domain.events import Event
+from hounsfield.domain.stored import Arrival
+from hounsfield.ports.index import Entered
 from hounsfield.ports.jobs import NewJob
+from hounsfield.services import doctor
 from hounsfield.services.certificates import judge_certificate
 from hounsfield.services.running import noted, running
 from support_cli import Terminal
@@ -28,9 +36,10 @@ from support_services import part10
 def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Terminal:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("HOUNSFIELD_DICOM_PORT", str(free_port()))
+    monkeypatch.setenv("HOUNSFIELD_HTTP_PORT", "0")
     made = Terminal(tmp_path / "data")
     made.keep(tmp_path / "in", "1.2.3.1.1", "1.2.3.1.2")
-    made.run("user", "add", "ada", "--role", "admin", text="correct horse\n")
+    made.run("user", "add", "ada", "--role", "administrator", text="correct horse\n")
     return made
 
 
@@ -233,3 +242,51 @@ def test_a_role_that_was_killed_does_not_run(tmp_path: Path) -> None:
     with noted(tmp_path, "worker-1", "", []):
         assert [role.name for role in running(tmp_path)] == ["worker-1"]
     assert running(tmp_path) == []
+
+
+def test_what_was_set_aside(terminal: Terminal) -> None:
+    (terminal.data / "set-aside").mkdir()
+    (terminal.data / "set-aside" / "00ff.dcm").write_bytes(b"x" * 7)
+    (terminal.data / "set-aside" / ".draft.part").write_bytes(b"x")
+    [problem] = examine(terminal, code=1)
+    assert problem["details"] == ["set-aside/00ff.dcm (7 bytes)"] and "import" in problem["todo"]
+
+
+def test_what_is_held_since_the_index_failed_at_it(
+    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = SqlIndex.enter
+
+    def enter(index: SqlIndex, arrivals: Sequence[Arrival]) -> list[Entered]:
+        if any(one.quarantine is None for one in arrivals):
+            raise ValueError("a fault of ours")
+        return real(index, arrivals)
+
+    (tmp_path / "new.dcm").write_bytes(part10("1.7.1", study="1.7", series="1.7.0"))
+    monkeypatch.setattr(SqlIndex, "enter", enter)
+    terminal.run("import", str(tmp_path / "new.dcm"))
+    found = [(finding["check"], finding["verdict"]) for finding in examine(terminal, code=1)]
+    assert found == [("quarantine", "warning"), ("set aside", "problem")]
+    monkeypatch.undo()
+    terminal.run("quarantine", "release", "--held-for", "not-entered", "--data", str(terminal.data))
+
+
+def test_it_can_be_stopped(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "take_inventory", stopped)
+    result = json.loads(terminal.run("doctor", "--json", code=130).stdout)
+    assert not result["complete"] and "database" in {f["check"] for f in result["findings"]}
+    assert "pixels" not in {f["check"] for f in result["findings"]}
+    assert "Stopped before the end" in terminal.run("doctor", code=130).stdout
+
+
+def test_progress_is_shown_on_a_terminal_alone() -> None:
+    for terminal in (True, False):
+        shown = io.StringIO()
+        with _Bar(Console(file=shown, force_terminal=terminal)) as bar:
+            bar.show("Pixels against index", 5, 10)
+            bar.hide()
+            bar.show("Reading every object", 1, 10)
+        assert ("Pixels against index" in shown.getvalue()) is terminal

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from hounsfield.ports.people import Account
-from hounsfield.services.accounts import check_password, first_admin, hash_password
+from hounsfield.services.accounts import first_admin
+from hounsfield.services.passwords import check_password, hash_password
 from support_cli import Terminal
 
 
@@ -94,11 +95,11 @@ def test_an_ae_title_that_two_have_is_not_guessed(terminal: Terminal) -> None:
 
 
 def test_users(terminal: Terminal) -> None:
-    terminal.run("user", "add", "ada", "--role", "admin", text="correct horse\n")
+    terminal.run("user", "add", "ada", "--role", "administrator", text="correct horse\n")
     terminal.run("user", "add", "bob", text="battery staple\n")
     assert [(u["name"], u["role"]) for u in terminal.json("user", "list")] == [
-        ("ada", "admin"),
-        ("bob", "user"),
+        ("ada", "administrator"),
+        ("bob", "radiologist"),
     ]
     terminal.run("user", "add", "bob", text="battery staple\n", code=4)
     terminal.run("user", "password", "bob", text="another staple\n")
@@ -110,8 +111,8 @@ def test_users(terminal: Terminal) -> None:
     terminal.run("user", "remove", "ada", code=5)  # the last administrator
     changes = [(e["payload"]["user"], e["payload"]["change"]) for e in terminal.events("user.changed")]
     assert changes == [
-        ("ada", "added as admin"),
-        ("bob", "added as user"),
+        ("ada", "added as administrator"),
+        ("bob", "added as radiologist"),
         ("bob", "password set"),
         ("bob", "removed"),
     ]
@@ -135,7 +136,7 @@ def test_the_first_administrator_is_made_once(terminal: Terminal) -> None:
         assert first_admin(archive.database, archive.clock) is None
         with archive.database.read() as tx:
             admin = tx.accounts.get("admin")
-        assert admin is not None and admin.role == "admin" and check_password(admin, made)
+        assert admin is not None and admin.role == "administrator" and check_password(admin, made)
 
 
 def test_the_first_administrator_with_a_password_given(terminal: Terminal) -> None:
@@ -147,7 +148,7 @@ def test_the_first_administrator_with_a_password_given(terminal: Terminal) -> No
 
 def test_nobody_and_the_disabled_have_no_right_password() -> None:
     hashed = hash_password("right")
-    assert check_password(Account("a", hashed, "user", 0), "right")
-    assert not check_password(Account("a", hashed, "user", 0, disabled=True), "right")
+    assert check_password(Account("a", hashed, "radiologist", 0), "right")
+    assert not check_password(Account("a", hashed, "radiologist", 0, disabled=True), "right")
     assert not check_password(None, "right")
-    assert not check_password(Account("a", "no hash", "user", 0), "right")
+    assert not check_password(Account("a", "no hash", "radiologist", 0), "right")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC
 from typing import Any
 
 import pytest
 
 from hounsfield.domain.attributes import ATTRIBUTES
-from hounsfield.domain.query import Level, Moment, Name, OneOf, Query, Range, Single, Wildcard
+from hounsfield.domain.query import Adjustment, Level, Moment, Name, OneOf, Query, Range, Single, Wildcard
 from hounsfield.services.find import (
     AVAILABILITY,
     CHARACTER_SET,
@@ -239,6 +240,25 @@ def test_timezone_is_told_where_it_is_known() -> None:
     assert tag("TimezoneOffsetFromUTC") not in answer(request)
     wanted = asked(QueryRetrieveLevel="STUDY", TimezoneOffsetFromUTC="")
     assert answer(wanted)[tag("TimezoneOffsetFromUTC")] == b""
+
+
+def test_timezone_adjustment() -> None:
+    """Where it was negotiated and the identifier names a zone; else a zone is only returned."""
+    request = replace(asked(QueryRetrieveLevel="STUDY", TimezoneOffsetFromUTC="+0100"), timezone=UTC)
+    assert plan(request).query.adjustment is None
+    agreed = replace(request, timezone_adjustment=True)
+    assert plan(agreed).query.adjustment == Adjustment("+0100", UTC)
+    assert "TimezoneOffsetFromUTC" not in plan(agreed).query.criteria
+    nothing_named = replace(
+        asked(QueryRetrieveLevel="STUDY", TimezoneOffsetFromUTC=""), timezone_adjustment=True
+    )
+    assert plan(nothing_named).query.adjustment is None
+    for unreadable in ("0100", "+1500", "+01:00", "CET", "+0160"):
+        wrong = replace(
+            asked(QueryRetrieveLevel="STUDY", TimezoneOffsetFromUTC=unreadable), timezone_adjustment=True
+        )
+        assert refusal(wrong).offending == tag("TimezoneOffsetFromUTC")
+        assert refusal(wrong).status == UNABLE
 
 
 def test_counts_are_asked_of_the_index_only_where_wanted() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hounsfield.servers.dicom.slots import Slot, Slots
+from hounsfield.servers.dicom.slots import Slot, Slots, share
 
 
 @dataclass
@@ -71,9 +71,9 @@ def test_the_newest_is_never_dropped() -> None:
     assert ground.names == ["asked0"]
 
 
-def associate(slots: Slots, slot: Slot, device: str, limit: int = 0) -> str:
+def associate(slots: Slots, slot: Slot, device: str, limit: int = 0, *, admitted: bool = False) -> str:
     slots.connected(slot)
-    return slots.associate(slot, device, limit)
+    return slots.associate(slot, device, limit, admitted=admitted)
 
 
 def test_a_device_has_so_many_associations() -> None:
@@ -126,5 +126,52 @@ def test_one_that_had_to_go_gets_no_place() -> None:
     slots.connected(first)
     slots.connected(ground.slot("b"))
     assert ground.names == ["a"]
-    assert "give way" in slots.associate(first, "a", 0)
+    assert "give way" in slots.associate(first, "a", 0, admitted=True)
     assert slots.counts == (1, 0)
+
+
+def test_strangers_leave_the_reserved_places_free() -> None:
+    ground = Ground()
+    slots = ground.slots(associations=4, reserved=2)
+    assert [associate(slots, ground.slot(n), n) for n in "ab"] == ["", ""]
+    assert "2 places for devices that nobody admitted" in associate(slots, ground.slot("c"), "c")
+    assert [associate(slots, ground.slot(n), n, admitted=True) for n in ("CT", "MR")] == ["", ""]
+    assert "all 4 places" in associate(slots, ground.slot("US"), "US", admitted=True)
+    assert ground.dropped == []
+
+
+def test_admitted_devices_use_the_other_places_too() -> None:
+    ground = Ground()
+    slots = ground.slots(associations=3, reserved=1)
+    for name in ("CT", "MR", "US"):
+        assert associate(slots, ground.slot(name), name, admitted=True) == ""
+    assert "all 3 places" in associate(slots, ground.slot("a"), "a")
+
+
+def test_who_is_silent_gives_way_to_whom() -> None:
+    """A stranger to everybody, an admitted device to an admitted one alone."""
+    ground = Ground(time=100.0)
+    slots = ground.slots(associations=3, reserved=1, pending=9, pending_per_address=9)
+    associate(slots, ground.slot("CT", active=1.0), "CT", admitted=True)
+    associate(slots, ground.slot("a", active=50.0), "a")
+    associate(slots, ground.slot("b", active=60.0), "b")
+    assert associate(slots, ground.slot("c", active=100.0), "c") == ""
+    assert associate(slots, ground.slot("MR", active=100.0), "MR", admitted=True) == ""
+    assert ground.names == ["a", "b"]
+    assert associate(slots, ground.slot("US", active=100.0), "US", admitted=True) == ""
+    assert ground.names == ["a", "b", "CT"]
+    assert "places" in associate(slots, ground.slot("d", active=100.0), "d")
+
+
+def test_the_last_places_of_admitted_devices_are_not_for_strangers() -> None:
+    ground = Ground(time=100.0)
+    slots = ground.slots(associations=2, reserved=1)
+    for name in ("CT", "MR"):
+        associate(slots, ground.slot(name, active=1.0), name, admitted=True)
+    assert "all 2 places" in associate(slots, ground.slot("a", active=100.0), "a")
+    assert ground.dropped == []
+
+
+def test_processes_share_a_limit() -> None:
+    assert [share(200, n) for n in (1, 2, 3, 64)] == [200, 100, 67, 4]
+    assert (share(1, 8), share(0, 8)) == (1, 0)

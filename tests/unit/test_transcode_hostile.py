@@ -17,6 +17,7 @@ from rle.rle import encode_frame
 
 from hounsfield.adapters import pixel_process
 from hounsfield.adapters.pixel_conversion import convert
+from hounsfield.adapters.pixel_pool import reader_of
 from hounsfield.adapters.pixel_process import PixelProcess
 from hounsfield.adapters.transcode import Transcoder
 from hounsfield.domain.errors import UnreadableError
@@ -46,11 +47,12 @@ STREAMS = {
     RLE: bytes(encode_frame(ARRAY.tobytes(), 40, 40, 1, 8, "<")),
 }
 LARGEST = 1 << 26
+_CONVERT = {"do": "convert", "source": J2K, "target": EXPLICIT, "largest": 1 << 30}
 
 
 @pytest.fixture(scope="module")
 def transcoder() -> Iterator[Transcoder]:
-    made = Transcoder(processes=1, largest=LARGEST)
+    made = Transcoder(processes=1, largest=LARGEST, seconds=10)
     yield made
     made.close()
 
@@ -218,7 +220,7 @@ def test_a_conversion_that_takes_too_long_ends_its_process() -> None:
     stream = bytes(imagecodecs.jpeg2k_encode(array, codecformat="j2k", reversible=True, level=0))
     data = encapsulated([[stream]] * 200, (1000, 1000), bits=8)
     with pytest.raises(UnreadableError, match="longer than 1 s"):
-        process.convert(data, J2K, EXPLICIT, largest=1 << 30, seconds=1)
+        process.ask(_CONVERT, reader_of(data), 1)
     assert not process.alive
 
 
@@ -227,7 +229,7 @@ def test_a_process_that_says_nothing_is_killed(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(pixel_process, "_GRACE", 0.0)
     psutil.Process(process._process.pid).suspend()
     with pytest.raises(UnreadableError, match="longer than 1 s"):
-        process.convert(_object(J2K), J2K, EXPLICIT, largest=LARGEST, seconds=1)
+        process.ask(_CONVERT, reader_of(_object(J2K)), 1)
     assert not process.alive
 
 
@@ -268,7 +270,7 @@ def test_several_threads_share_the_processes() -> None:
         for thread in threads:
             thread.join(60)
         assert results == [True] * 30
-        assert len(shared._running) <= 2
+        assert len(shared._pool._running) <= 2
     finally:
         shared.close()
 

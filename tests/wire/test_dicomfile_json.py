@@ -18,37 +18,10 @@ from hounsfield.wire.dicomfile.errors import MalformedError, TruncatedError
 from hounsfield.wire.dicomfile.json_model import data_set_json
 from hounsfield.wire.dicomfile.part10 import read_meta
 from hounsfield.wire.dicomfile.transfer_syntaxes import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
-from support_dicomfile import oracle, pydicom_files, sample_files
+from support_dicomfile import normal_json, oracle, pydicom_files, sample_files
 
 #: Cut short within a sequence, or not DICOM: refused, where pydicom gives what it has.
 REFUSED = {"rtplan_truncated.dcm", "README", "no_meta.dcm", "DICOMDIR-nooffset"}
-
-
-def normal(model: dict[str, Any]) -> dict[str, Any]:
-    """Without what both write differently: group lengths, character set, pixels, padding, empty values."""
-    members = {}
-    for key, member in model.items():
-        if key.endswith("0000") or key in ("00080005", "FFFCFFFC") or key.startswith("7FE0"):
-            continue
-        member = dict(member)
-        if "Value" in member:
-            values = [_value(member["vr"], value) for value in member["Value"]]
-            if values and values != [None]:
-                member["Value"] = values
-            else:
-                del member["Value"]
-        members[key] = member
-    return members
-
-
-def _value(vr: str, value: Any) -> Any:
-    if vr == "SQ":
-        return normal(value)
-    if vr == "PN" and value is not None:
-        return {key: group.rstrip() for key, group in value.items() if group} or None
-    if isinstance(value, str):
-        return value.strip() or None
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def check(path: Path) -> None:
@@ -67,7 +40,7 @@ def check(path: Path) -> None:
         for tag in [tag for tag in read.keys() if tag.group == 0x7FE0]:  # noqa: SIM118
             del read[tag]
         theirs = json.loads(json.dumps(read.to_json_dict(suppress_invalid_tags=True)))
-    ours, theirs = normal(ours), normal(theirs)
+    ours, theirs = normal_json(ours), normal_json(theirs)
     for key in ours.keys() - theirs.keys():  # values that pydicom refuses to convert and leaves out
         assert int(key, 16) in read
         del ours[key]

@@ -4,6 +4,7 @@ Under the data folder:  log/<writer>/<number>-<generation>.seg   intake log segm
                         large/<yyyy>/<mm>/<hash>-<random>.dcm    large objects, plain Part 10 files
                         packs/<yyyy>/<mm>/<study>/<series>.zip   series packs
                         incoming/                                what is being received or written
+                        set-aside/<hash>.dcm                     what no index could take: no blobs
 A key is that path, or `file:<absolute path>` for a file indexed in place, which is read and never touched.
 """
 
@@ -15,11 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from hounsfield.adapters.disk_files import files_below, keep_file
 from hounsfield.adapters.durable import Piece, Reserve, make_folder, read_exactly, sync_folder
 from hounsfield.adapters.intake_log import DiskIntakeLog, LogEnd
+from hounsfield.adapters.left_files import objects_in
 from hounsfield.adapters.log_folder import Checkpoint, LogFolder, Segment
-from hounsfield.adapters.log_replay import DiskReplay, ReplayEnd
-from hounsfield.adapters.open_files import OpenFile, OpenFiles
+from hounsfield.adapters.log_replay import DiskReplay, ReplayEnd, large_keys
+from hounsfield.adapters.open_files import FileView, OpenFile, OpenFiles
 from hounsfield.adapters.packs import GUARD_LENGTH, DiskPackWriter, clear_left_packs, guard, pack_key
 from hounsfield.adapters.segment_pool import SegmentPool
 from hounsfield.adapters.segments import HEADER_LENGTH, PAGE, parse_record, parse_segment_name, scan
@@ -30,6 +33,8 @@ _IN_PLACE = "file:"
 _TREES = ("large", "packs")
 #: Up to here the check of what stands before the object and the read are one pread.
 _READ_THROUGH = 64 << 10
+#: Of what lies between two looks it is taken that it is in memory when both are.
+_LOOK_EVERY = 128 << 10
 
 
 class DiskBlobs:
@@ -149,6 +154,25 @@ class DiskBlobs:
         finally:
             self._files.release(file)
 
+    def view(self, location: Location, offset: int = 0) -> FileView | None:
+        if location.key.startswith(_IN_PLACE):
+            return None  # others may cut it short
+        file = self._files.acquire_open(location.key)
+        if file is None:
+            return None
+        start, length = location.offset + offset, location.length - offset
+        found = self._files.view(file, start, length)
+        if found is None:
+            self._files.release(file)
+            return None
+        try:
+            if _in_memory(file, location):
+                return found
+        except (BlobMovedError, DamagedError):
+            pass  # `read` says what is wrong
+        found.close()
+        return None
+
     @contextmanager
     def open(self, location: Location) -> Iterator[Callable[[int, int], Piece]]:
         file = self._files.acquire(location.key)
@@ -172,14 +196,43 @@ class DiskBlobs:
         return DiskPackWriter(self._root, pack_key(study_uid, series_uid, generation, at), at, self._reserve)
 
     def keys(self) -> Iterator[tuple[str, int]]:
-        for writer in self.writers():
-            for segment in LogFolder(self._logs, writer).segments():
-                yield f"log/{writer}/{segment.path.name}", segment.path.stat().st_size
-        for tree in _TREES:
-            for folder, _, names in os.walk(self._root / tree):
-                for name in sorted(names):
-                    path = Path(folder, name)
-                    yield path.relative_to(self._root).as_posix(), path.stat().st_size
+        for tree in ("large", "log", "packs"):  # in order
+            for key, length in files_below(self._root / tree, f"{tree}/"):
+                if tree != "log" or self._is_segment(key):
+                    yield key, length
+
+    def _is_segment(self, key: str) -> bool:
+        parts = key.split("/")
+        return len(parts) == 3 and parts[1][0] != "." and parse_segment_name(parts[2]) is not None
+
+    def length(self, key: str) -> int | None:
+        try:
+            return self._path_of(key).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def changed_at(self, key: str) -> int:
+        try:
+            status = self._path_of(key).stat()
+        except FileNotFoundError:
+            return 0
+        return max(status.st_mtime_ns, status.st_ctime_ns) // 1000
+
+    def objects_in(self, key: str) -> Iterator[tuple[str, bytes]]:
+        return objects_in(self._path_of(key), key)
+
+    def logged(self) -> set[str]:
+        return {key for writer in self.writers() for key in large_keys(LogFolder(self._logs, writer))}
+
+    def set_aside(self, location: Location, content_hash: bytes) -> str:
+        name = f"set-aside/{content_hash.hex()[:40]}.dcm"
+        with self.open(location) as read:
+            keep_file(self._root / name, read, location.length)
+        return name
+
+    def aside(self) -> list[tuple[str, int]]:
+        found = files_below(self._root / "set-aside", "set-aside/")
+        return [(name, length) for name, length in found if not name.startswith("set-aside/.")]
 
     def remove(self, key: str) -> bool:
         if key.startswith(_IN_PLACE):
@@ -248,6 +301,26 @@ def _refuse_unreplayed(folder: LogFolder, segments: list[Segment], checkpoint: C
                 )
         finally:
             os.close(fd)
+
+
+def _in_memory(file: OpenFile, location: Location) -> bool:
+    """Whether an object is in the page cache, by a look at some of its pages. Raises what `_check_before`
+    does."""
+    before = _length_before(file)
+    head = bytearray(before + 1)
+    end = location.offset + location.length
+    try:
+        if os.preadv(file.fd, [head], location.offset - before, os.RWF_NOWAIT) != len(head):
+            return False
+        if before:
+            _check_before(file, location, bytes(head[:before]))
+        one = [bytearray(1)]
+        for at in (*range(location.offset + _LOOK_EVERY, end, _LOOK_EVERY), end - 1):
+            if os.preadv(file.fd, one, at, os.RWF_NOWAIT) != 1:
+                return False
+    except OSError:
+        return False  # not in memory, or a file system that cannot tell
+    return True
 
 
 def _read(file: OpenFile, location: Location, offset: int, length: int) -> Piece:

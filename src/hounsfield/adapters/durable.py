@@ -88,6 +88,12 @@ def write_vector(fd: int, buffers: list[Piece], position: int, total: int) -> No
         raise ValueError(f"{total} bytes were to be written, but the pieces have {position - start}")
 
 
+def write_synced(fd: int, buffers: list[Piece], position: int, total: int) -> bool:
+    """`write_vector` by one call that returns once the bytes are durable. False when one was not enough: then
+    nothing is known of them."""
+    return len(buffers) <= _IOV_MAX and os.pwritev(fd, buffers, position, os.RWF_DSYNC) == total
+
+
 def read_exactly(fd: int, length: int, position: int) -> bytes | bytearray:
     """pread(2) of `length` bytes; fewer only at the end of the file."""
     data = os.pread(fd, length, position)

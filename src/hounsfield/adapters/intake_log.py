@@ -19,6 +19,7 @@ from hounsfield.adapters.durable import (
     make_folder,
     storage_error,
     sync_folder,
+    write_synced,
     write_vector,
 )
 from hounsfield.adapters.log_folder import Checkpoint, LogFolder
@@ -83,6 +84,8 @@ class DiskIntakeLog:
         self._contexts: dict[tuple[Origin, str, str, str], _Context] = {}
         #: Since the last sync: (segment's fd, where its records begin), and the large objects placed.
         self._unsynced: list[tuple[int, list[int]]] = []
+        self._to_sync: set[int] = set()  # their descriptors, but for what was durable when it was written
+        self._syncing = False  # whether writes are to be durable when they return
         self._placed: list[DiskSpill] = []
         self._full_segments: list[int] = []  # fds to close at the next sync
         #: Records of failed rounds whose headers could not be cleared (of descriptors of their own), and
@@ -111,6 +114,15 @@ class DiskIntakeLog:
 
     # -- rounds
 
+    def append_synced(self, objects: Sequence[Incoming]) -> list[Location]:
+        self._syncing = True
+        try:
+            locations = self.append(objects)
+        finally:
+            self._syncing = False
+        self.sync()
+        return locations
+
     def append(self, objects: Sequence[Incoming]) -> list[Location]:
         if not objects:
             return []
@@ -125,6 +137,8 @@ class DiskIntakeLog:
         except BaseException as error:
             self._undo(before, placed_before)
             if isinstance(error, OSError):
+                if self._syncing:
+                    self._leave_segment()
                 raise storage_error(error, f"writing to the intake log {self._folder.writer!r}") from error
             raise
 
@@ -231,7 +245,9 @@ class DiskIntakeLog:
         if padding:
             buffers.append(_PADDING[:padding])
         self._unsynced.append((end.fd, positions))
-        write_vector(end.fd, buffers, end.position, total + padding)
+        if not (self._syncing and write_synced(end.fd, buffers, end.position, total + padding)):
+            self._to_sync.add(end.fd)
+            write_vector(end.fd, buffers, end.position, total + padding)
         end.position = position + padding
         return locations
 
@@ -289,20 +305,26 @@ class DiskIntakeLog:
 
     def sync(self) -> None:
         try:
-            for fd in {fd for fd, _ in self._unsynced}:
+            for fd in self._to_sync:
                 os.fdatasync(fd)
         except OSError as error:
-            # The kernel may have dropped the pages and will not say so twice: no more into this segment.
             self._undo(0, 0)
-            self._full_segments.append(self._end.fd)
-            self._end.fd = -1
+            self._leave_segment()
             raise storage_error(error, f"syncing the intake log {self._folder.writer!r}") from error
         finally:
+            self._to_sync.clear()
             while self._full_segments:
                 os.close(self._full_segments.pop())
         self._unsynced.clear()
         while self._placed:
             self._placed.pop().close()
+
+    def _leave_segment(self) -> None:
+        """After a failed sync the kernel may have dropped the pages, and will not say so twice: no more into
+        this segment."""
+        if self._end.fd >= 0:
+            self._full_segments.append(self._end.fd)
+            self._end.fd = -1
 
     # -- checkpoint and close
 
@@ -358,6 +380,7 @@ def _context(each: Incoming, large: str) -> _Context:
         "device": origin.device,
         "association": origin.association,
         "address": origin.address,
+        "site": origin.site,
         "transfer_syntax": each.transfer_syntax_uid,
         "character_set": each.character_set,
         "quarantine": each.quarantine,

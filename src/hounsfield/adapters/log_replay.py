@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from hounsfield.adapters.segments import (
     read_context,
     scan,
 )
+from hounsfield.domain.errors import DamagedError
 from hounsfield.domain.stored import Origin
 from hounsfield.domain.study import Location
 from hounsfield.ports.blobs import Replayed
@@ -96,7 +97,8 @@ class DiskReplay:
         start = record.position + HEADER_LENGTH
         key = f"log/{self._folder.writer}/{segment.path.name}"
         found: Replayed | None = None
-        with suppress(ValueError, KeyError, TypeError, FileNotFoundError):  # a context that is torn, too
+        # a context that is torn, too, and what only looks like one
+        with suppress(ValueError, KeyError, TypeError, AttributeError, FileNotFoundError, DamagedError):
             fields = json.loads(context)
             if record.flags & LARGE:
                 key, start = fields["large"], 0
@@ -137,6 +139,21 @@ class DiskReplay:
             os.fdatasync(fd)
 
 
+def large_keys(folder: LogFolder) -> Iterator[str]:
+    """Keys of the large objects that records after the checkpoint name. The log may be open: a segment that
+    was emptied meanwhile has nothing after the checkpoint."""
+    checkpoint = folder.checkpoint()
+    for segment in folder.segments():
+        if segment.sequence < checkpoint.sequence:
+            continue
+        start = checkpoint.position if segment.sequence == checkpoint.sequence else PAGE
+        with suppress(FileNotFoundError), segment.path.open("rb", buffering=0) as file:
+            for record in scan(file.fileno(), segment.generation, start):
+                if record.flags & LARGE:
+                    with suppress(ValueError, KeyError, TypeError):  # a context that is torn
+                        yield str(json.loads(read_context(file.fileno(), record))["large"])
+
+
 def _location(key: str, start: int, record: Record) -> Location:
     return Location(key, start, record.meta_length + record.data_length, record.meta_length)
 
@@ -146,7 +163,10 @@ def _replayed(record: Record, fields: dict[str, str], location: Location) -> Rep
         location=location,
         content_hash=record.content_hash,
         transfer_syntax_uid=fields["transfer_syntax"],
-        origin=Origin(fields["source"], fields["device"], fields["association"], fields["address"]),
+        origin=Origin(
+            *(fields["source"], fields["device"], fields["association"], fields["address"]),
+            fields.get("site", ""),  # absent in records of earlier releases
+        ),
         at=record.at,
         character_set=fields["character_set"],
         quarantine=fields["quarantine"],

@@ -35,10 +35,13 @@ class IncomingReport:
     def cancel(self, association: Association, message_id: int) -> None:
         pass
 
-    async def wait(self, association: Association, seconds: float) -> CommitmentAnswer | None:
-        """The report, once it was taken and the peer told so; None where none began within `seconds`, or
-        the association ended without. Raises what `take` raised."""
-        waiting = [asyncio.create_task(event.wait()) for event in (self._came, association.over)]
+    async def wait(
+        self, association: Association, seconds: float, elsewhere: asyncio.Event | None = None
+    ) -> CommitmentAnswer | None:
+        """The report, once it was taken and the peer told so; None where none began within `seconds` or
+        before `elsewhere` was set, or the association ended without. Raises what `take` raised."""
+        events = [self._came, association.over, *([elsewhere] if elsewhere is not None else [])]
+        waiting = [asyncio.create_task(event.wait()) for event in events]
         try:
             await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -6,11 +6,23 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 
 from hounsfield.domain.attributes import ATTRIBUTES
+from hounsfield.domain.query import Level
 from hounsfield.domain.study import StoredInstance
 from hounsfield.net.association import Context
 from hounsfield.ports.pixels import Transcoder
 from hounsfield.wire.dicomfile.elements import decode
-from hounsfield.wire.dicomfile.sop_classes import STORAGE_SOP_CLASSES
+from hounsfield.wire.dicomfile.sop_classes import (
+    PATIENT_ROOT_FIND,
+    PATIENT_ROOT_GET,
+    PATIENT_ROOT_MOVE,
+    PATIENT_STUDY_ONLY_FIND,
+    PATIENT_STUDY_ONLY_GET,
+    PATIENT_STUDY_ONLY_MOVE,
+    STORAGE_SOP_CLASSES,
+    STUDY_ROOT_FIND,
+    STUDY_ROOT_GET,
+    STUDY_ROOT_MOVE,
+)
 from hounsfield.wire.dicomfile.text import choose_character_set, decode_text, encode_text
 from hounsfield.wire.dicomfile.transfer_syntaxes import (
     EXPLICIT_LE,
@@ -18,6 +30,10 @@ from hounsfield.wire.dicomfile.transfer_syntaxes import (
 )
 from hounsfield.wire.ul.items import ProposedContext, RoleSelection
 
+#: The SOP classes of each information model (PS3.4 C.6).
+FIND = {"study": STUDY_ROOT_FIND, "patient": PATIENT_ROOT_FIND, "patient-study-only": PATIENT_STUDY_ONLY_FIND}
+MOVE = {"study": STUDY_ROOT_MOVE, "patient": PATIENT_ROOT_MOVE, "patient-study-only": PATIENT_STUDY_ONLY_MOVE}
+GET = {"study": STUDY_ROOT_GET, "patient": PATIENT_ROOT_GET, "patient-study-only": PATIENT_STUDY_ONLY_GET}
 #: Odd ids from 1 to 255.
 MOST_CONTEXTS = 128
 NATIVE = (EXPLICIT_LE, IMPLICIT_LE)
@@ -61,6 +77,11 @@ _MORE = {
 }
 TAGS: Mapping[str, tuple[int, str]] = {a.keyword: (a.tag, a.vr) for a in ATTRIBUTES.values()} | _MORE
 _KEYWORDS = {tag: (keyword, vr) for keyword, (tag, vr) in TAGS.items()}
+
+
+def usual_model(level: Level) -> str:
+    """The information model to retrieve by where none is named: the study root needs no Patient ID."""
+    return "patient" if level is Level.PATIENT else "study"
 
 
 def proposals(sop_classes: Sequence[str]) -> list[ProposedContext]:

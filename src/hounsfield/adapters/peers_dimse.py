@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from hounsfield import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from hounsfield.adapters.peer_commitment import IncomingReport
 from hounsfield.adapters.peer_contexts import (
+    FIND,
+    GET,
+    MOVE,
     groups_for_sending,
     identifier_items,
     incoming_proposals,
     proposals,
     read_identifier,
+    usual_model,
 )
 from hounsfield.adapters.peer_storage import IncomingStores, StoreFactory
 from hounsfield.domain.device import Device
@@ -35,17 +39,8 @@ from hounsfield.services.sending import send_all
 from hounsfield.wire.dicomfile.elements import encode
 from hounsfield.wire.dicomfile.errors import MalformedError
 from hounsfield.wire.dicomfile.sop_classes import (
-    PATIENT_ROOT_FIND,
-    PATIENT_ROOT_GET,
-    PATIENT_ROOT_MOVE,
-    PATIENT_STUDY_ONLY_FIND,
-    PATIENT_STUDY_ONLY_GET,
-    PATIENT_STUDY_ONLY_MOVE,
     STORAGE_COMMITMENT_PUSH,
     STORAGE_COMMITMENT_PUSH_INSTANCE,
-    STUDY_ROOT_FIND,
-    STUDY_ROOT_GET,
-    STUDY_ROOT_MOVE,
     VERIFICATION,
 )
 from hounsfield.wire.dicomfile.transfer_syntaxes import IMPLICIT_LE
@@ -54,10 +49,6 @@ from hounsfield.wire.dimse.command import Command
 from hounsfield.wire.dimse.status import Status, describe
 from hounsfield.wire.ul.items import ProposedContext, RoleSelection, UserInformation
 from hounsfield.wire.ul.pdu import AssociateRequest
-
-FIND = {"study": STUDY_ROOT_FIND, "patient": PATIENT_ROOT_FIND, "patient-study-only": PATIENT_STUDY_ONLY_FIND}
-MOVE = {"study": STUDY_ROOT_MOVE, "patient": PATIENT_ROOT_MOVE, "patient-study-only": PATIENT_STUDY_ONLY_MOVE}
-GET = {"study": STUDY_ROOT_GET, "patient": PATIENT_ROOT_GET, "patient-study-only": PATIENT_STUDY_ONLY_GET}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +116,10 @@ class DimsePeers:
         identifier: Mapping[str, str],
         destination: str,
         progress: Callable[[SubOperations], None] | None = None,
+        *,
+        model: str = "",
     ) -> SubOperations:
-        sop_class = MOVE["patient" if level is Level.PATIENT else "study"]
+        sop_class = MOVE[model or usual_model(level)]
         async with self._associate(peer, proposals([sop_class])) as association:
             context = _context(association, sop_class, peer)
             request = messages.c_move_rq(association.new_message_id(), sop_class, destination)
@@ -138,10 +131,12 @@ class DimsePeers:
         level: Level,
         identifier: Mapping[str, str],
         progress: Callable[[SubOperations], None] | None = None,
+        *,
+        model: str = "",
     ) -> SubOperations:
         if self.store is None:
             raise PeerError("C-GET needs a store to put the objects into", "Run it where the archive is open")
-        sop_class = GET["patient" if level is Level.PATIENT else "study"]
+        sop_class = GET[model or usual_model(level)]
         incoming, roles = incoming_proposals(3)
         responder = IncomingStores(self.store, peer)
         async with self._associate(peer, proposals([sop_class]) + incoming, roles, responder) as association:
@@ -231,6 +226,7 @@ class DimsePeers:
         pairs: Sequence[tuple[str, str]],
         seconds: float,
         take: Callable[[CommitmentAnswer], None] = lambda answer: None,
+        elsewhere: asyncio.Event | None = None,
     ) -> CommitmentAnswer | None:
         report = IncomingReport(transaction_uid, take)
         contexts = proposals([STORAGE_COMMITMENT_PUSH])
@@ -243,7 +239,7 @@ class DimsePeers:
             data = encode(items, explicit=context.transfer_syntax != IMPLICIT_LE)
             response = await self._ask(association, context, request, data, peer)
             _check(response.command, "N-ACTION", peer)
-            return await report.wait(association, seconds)
+            return await report.wait(association, seconds, elsewhere)
 
     # What they share -----------------------------------------------------------------------------------
 

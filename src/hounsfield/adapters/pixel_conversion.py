@@ -9,8 +9,9 @@ from itertools import chain
 from struct import iter_unpack
 
 from hounsfield.adapters.pixel_decoding import as_decoded, decoder
+from hounsfield.adapters.pixel_encoding import as_encoded, encoded_frames
 from hounsfield.adapters.pixel_frames import Fragments, frames_of
-from hounsfield.adapters.pixel_rewriting import Decoding, Rewriting
+from hounsfield.adapters.pixel_rewriting import Compression, Decoding, Rewriting
 from hounsfield.adapters.pixel_streams import CODINGS
 from hounsfield.adapters.pixel_values import EXTENDED_OFFSETS, Encoding, Image, Scope, encoding_of, image_of
 from hounsfield.domain.errors import UnreadableError
@@ -26,13 +27,14 @@ def convert(data: bytes, source: str, target: str, largest: int) -> Iterator[Buf
     """The data set in pieces. `largest`: bytes of pixels, or of an inflated data set, beyond which it is
     refused. Raises UnreadableError."""
     if source == DEFLATED_LE:
-        data = _inflated(data, largest)
+        data = inflated(data, largest)
     decode = _decoding(source, largest) if source in CODINGS else None
+    compress = _compression(target, largest) if target in CODINGS else None
     from_, to = encoding_of(source), encoding_of(target)
     if from_.layout is LITTLE and len(data) >= 8:  # some objects are not what they are called
         from_ = Encoding(LITTLE, looks_explicit(data, 0))
-    same = decode is None and from_ == to
-    pieces = iter((data,)) if same else Rewriting(data, from_, to, decode).pieces()
+    same = decode is None and compress is None and from_ == to
+    pieces = iter((data,)) if same else Rewriting(data, from_, to, decode, compress).pieces()
     return _deflated(pieces) if target == DEFLATED_LE else pieces
 
 
@@ -45,7 +47,7 @@ def _decoding(syntax: str, largest: int) -> Decoding:
         extended = [
             offset for (offset,) in iter_unpack("<Q", _whole(scope.values.get(EXTENDED_OFFSETS, b"")))
         ]
-        parts = frames_of(data, fragments, declared.frames, extended)
+        parts = frames_of(fragments, declared.frames, extended)
         streams = (b"".join([data[at : at + length] for at, length in pieces]) for pieces in parts)
         first = next(streams)
         native = as_decoded(declared, syntax, first)
@@ -65,6 +67,14 @@ def _decoding(syntax: str, largest: int) -> Decoding:
     return decode
 
 
+def _compression(target: str, largest: int) -> Compression:
+    def compress(image: Image, frames: Iterator[bytes]) -> tuple[Image, Iterator[bytes]]:
+        _check_size(image, largest)
+        return as_encoded(image, target), encoded_frames(frames, image, target)
+
+    return compress
+
+
 def _whole(offsets: bytes) -> bytes:
     return offsets[: len(offsets) // 8 * 8]
 
@@ -76,7 +86,7 @@ def _check_size(image: Image, largest: int) -> None:
         )
 
 
-def _inflated(data: bytes, largest: int) -> bytes:
+def inflated(data: bytes, largest: int) -> bytes:
     """Raises UnreadableError for what is no whole deflate stream."""
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:

@@ -22,6 +22,7 @@ from hounsfield.adapters.pixel_streams import (
     JPEG,
     JPEG_2000,
     JPEG_LS,
+    JPEG_XL,
     RLE,
     UNCOMPRESSED,
     StreamHead,
@@ -54,6 +55,8 @@ def as_decoded(image: Image, syntax: str, first: bytes) -> Image:
         head = jpeg_head(first)
     elif coding in (JPEG_2000, HTJ2K):
         head = jpeg_2000_head(codestream(first))
+    elif coding == JPEG_XL and image.samples > 1:
+        photometric = "RGB"
     if image.samples > 1 and head is not None:
         photometric = _colour(photometric, coding, head)
     if photometric == "YBR_FULL_422":  # nothing is subsampled any more
@@ -111,12 +114,20 @@ def _htj2k(stream: bytes, image: Image) -> bytes:
     swallowed: list[object] = []
     hook, sys.unraisablehook = sys.unraisablehook, swallowed.append
     try:
-        array = imagecodecs.htj2k_decode(stream, out=np.zeros(_shape(image), _type_of(head)))
+        array = imagecodecs.htj2k_decode(stream, planar=False, out=np.zeros(_shape(image), _type_of(head)))
     finally:
         sys.unraisablehook = hook
     if swallowed:
         raise UnreadableError("a frame's HTJ2K codestream is broken")
     return _cells(array, head, image)
+
+
+def _jpeg_xl(stream: bytes, image: Image) -> bytes:
+    """The decoder allocates what the stream asks for: the process's limit is the only one."""
+    array = imagecodecs.jpegxl_decode(stream, numthreads=1)
+    if array.dtype.kind != "u" or array.shape != _shape(image):
+        raise UnreadableError("a frame's JPEG XL stream does not give the pixels that are declared")
+    return _cells(array, StreamHead(image.rows, image.columns, image.samples, image.stored), image)
 
 
 def _rle(stream: bytes, image: Image) -> bytes:
@@ -193,6 +204,7 @@ _DECODERS: Final[Mapping[str, Decode]] = {
     JPEG_LS: _jpeg_ls,
     JPEG_2000: _jpeg_2000,
     HTJ2K: _htj2k,
+    JPEG_XL: _jpeg_xl,
     RLE: _rle,
     UNCOMPRESSED: _as_it_is,
     DEFLATED: _deflated,

@@ -1,15 +1,17 @@
 """A data set in another native transfer syntax: element by element, values as they are (PS3.5 section 7).
 
 Only heads change, and the order of bytes in numbers; texts are never decoded, so no character set can harm
-them. Encapsulated Pixel Data, also that of icons in sequences, is replaced by native Pixel Data, and the
-attributes that describe it with it. Where nothing of an element has to change its bytes are copied.
+them. Encapsulated Pixel Data, also that of icons in sequences, is replaced by native Pixel Data, or that of
+the data set itself by Pixel Data compressed anew; and the attributes that describe it with it. Where nothing
+of an element has to change its bytes are copied.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from hounsfield.adapters.pixel_encoding import by_pixel
 from hounsfield.adapters.pixel_frames import Fragments, read_fragments
 from hounsfield.adapters.pixel_values import (
     ALLOCATED,
@@ -49,6 +51,10 @@ _ENCAPSULATED = b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff"
 
 #: Fragments, the data set around them -> what the native image is, and its frames one by one.
 Decoding = Callable[[bytes, Fragments, Scope], tuple[Image, Iterator[bytes]]]
+#: A native image and its frames -> what the compressed image is, and a stream of even length for each.
+Compression = Callable[[Image, Iterator[bytes]], tuple[Image, Iterator[bytes]]]
+#: Float Pixel Data, Double Float Pixel Data: never encapsulated.
+_FLOATS = (0x7FE00008, 0x7FE00009)
 #: Larger values are not copied to stand behind their heads in one piece.
 _JOINED = 4096
 
@@ -67,14 +73,22 @@ class _Level:
 
 
 class Rewriting:
-    """Of one data set. `decode` is there when the source is encapsulated."""
+    """Of one data set. `decode` is there when the source is encapsulated, `compress` when the target is."""
 
-    def __init__(self, data: bytes, source: Encoding, target: Encoding, decode: Decoding | None) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        source: Encoding,
+        target: Encoding,
+        decode: Decoding | None,
+        compress: Compression | None = None,
+    ) -> None:
         self._data = data
         self._view = memoryview(data)
         self._source = source
         self._target = target
         self._decode = decode
+        self._compress = compress
         self._swap = source.layout is not target.layout
         self._same = source == target and (source.explicit or decode is None)
         self._steps = 0
@@ -158,6 +172,12 @@ class Rewriting:
             return after
         if tag == PIXEL_DATA:
             self._check_native(level.scope, length)
+            if self._compress is not None and not level.depth:
+                in_order = value if encoding.layout is LITTLE else swapped(value, vr)
+                self._compressed(level, *_native_frames(in_order, image_of(level.scope)))
+                return after
+        elif tag in _FLOATS and self._compress is not None and not level.depth:
+            raise UnreadableError("pixels that are floating point numbers have no compressed form")
         level.places[tag] = len(level.pieces)
         if encoding == self._target:
             level.pieces.append(self._view[start:after])
@@ -170,7 +190,8 @@ class Rewriting:
 
     def _outdated(self, tag: int) -> bool:
         """Whether a group length (retired) is wrong in the new encoding, or may be."""
-        return not self._same or (self._decode is not None and tag >> 16 in (0x0028, 0x7FE0))
+        other_pixels = self._decode is not None or self._compress is not None
+        return not self._same or (other_pixels and tag >> 16 in (0x0028, 0x7FE0))
 
     def _check_native(self, scope: Scope, length: int) -> None:
         """Pixel Data that is native already."""
@@ -244,6 +265,9 @@ class Rewriting:
             raise UnreadableError("the pixel data is encapsulated where the transfer syntax is native")
         fragments = read_fragments(self._data, body, end)
         image, frames = self._decode(self._data, fragments, level.scope)
+        if self._compress is not None and not level.depth:
+            self._compressed(level, image, frames)
+            return fragments.end
         wide = image.allocated > 8
         swap = wide and self._target.layout is not LITTLE
         if swap and image.allocated > 16:
@@ -256,12 +280,26 @@ class Rewriting:
         frames = _native(frames, swap=swap, pad=size % 2 == 1)
         if level.depth:
             level.pieces.append(b"".join(frames))
-        elif self._frames is not None:
-            raise UnreadableError("the data set has more than one Pixel Data")
         else:
-            self._frames, self._frames_at = frames, len(level.pieces)
-            level.pieces.append(b"")
+            self._put_later(level, frames)
         return fragments.end
+
+    def _compressed(self, level: _Level, image: Image, frames: Iterator[bytes]) -> None:
+        """Pixel Data as a fragment for each frame (PS3.5 A.4). The Basic Offset Table is empty: each frame is
+        written before the next one is made."""
+        if self._compress is None:
+            raise AssertionError("called where nothing is compressed")
+        image, streams = self._compress(image, frames)
+        self._describe(level, image)
+        level.pieces.append(head(PIXEL_DATA, "OB", UNDEFINED, self._target) + head(ITEM, "", 0, self._target))
+        self._put_later(level, _fragments(streams, self._target))
+
+    def _put_later(self, level: _Level, frames: Iterator[bytes]) -> None:
+        """The frames of the data set's own Pixel Data stand here, and are made when they are sent."""
+        if self._frames is not None:
+            raise UnreadableError("the data set has more than one Pixel Data")
+        self._frames, self._frames_at = frames, len(level.pieces)
+        level.pieces.append(b"")
 
     def _describe(self, level: _Level, image: Image) -> None:
         """Make the attributes around the Pixel Data tell what it is now."""
@@ -294,6 +332,24 @@ class Rewriting:
         else:
             encoded = value.to_bytes(2, "little" if self._target.layout is LITTLE else "big")
         return head(tag, KEPT[tag], len(encoded), self._target) + encoded
+
+
+def _native_frames(value: Buffer, image: Image) -> tuple[Image, Iterator[bytes]]:
+    """The frames of a native Pixel Data in little endian, colour by pixel. Raises UnreadableError."""
+    size = image.frame_length
+    if image.allocated % 8 or image.photometric.endswith(("_422", "_420")):
+        raise UnreadableError(f"frames of {image.allocated} bits in {image.photometric} are not compressed")
+    if len(value) - size * image.frames not in (0, size * image.frames % 2):
+        raise UnreadableError("the pixel data is not as long as its frames are declared")
+    cells = (bytes(value[at : at + size]) for at in range(0, size * image.frames, size))
+    return replace(image, planar=0), (by_pixel(one, image) for one in cells)
+
+
+def _fragments(streams: Iterator[bytes], target: Encoding) -> Iterator[bytes]:
+    for stream in streams:
+        yield head(ITEM, "", len(stream), target)
+        yield stream
+    yield head(SEQUENCE_END, "", 0, target)
 
 
 def _native(frames: Iterator[bytes], *, swap: bool, pad: bool) -> Iterator[bytes]:

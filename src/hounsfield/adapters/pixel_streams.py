@@ -13,6 +13,7 @@ from hounsfield.domain.errors import UnreadableError
 
 #: How frames are coded.
 JPEG, JPEG_LS, JPEG_2000, HTJ2K, RLE = "JPEG", "JPEG-LS", "JPEG 2000", "HTJ2K", "RLE"
+JPEG_XL = "JPEG XL"
 UNCOMPRESSED, DEFLATED = "uncompressed", "deflated"
 #: Encapsulated transfer syntaxes that we decode.
 CODINGS: Final[Mapping[str, str]] = {
@@ -20,6 +21,7 @@ CODINGS: Final[Mapping[str, str]] = {
     **{f"1.2.840.10008.1.2.4.{ending}": JPEG_LS for ending in (80, 81)},
     **{f"1.2.840.10008.1.2.4.{ending}": JPEG_2000 for ending in (90, 91)},
     **{f"1.2.840.10008.1.2.4.{ending}": HTJ2K for ending in (201, 202, 203)},
+    **{f"1.2.840.10008.1.2.4.{ending}": JPEG_XL for ending in (110, 111, 112)},
     "1.2.840.10008.1.2.5": RLE,
     "1.2.840.10008.1.2.1.98": UNCOMPRESSED,
     "1.2.840.10008.1.2.8.1": DEFLATED,

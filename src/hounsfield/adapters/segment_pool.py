@@ -172,8 +172,11 @@ class SegmentPool:
             generation = new_generation()
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.pwrite(fd, segment_header(generation, self.segment_size), 0)
                 os.fdatasync(fd)
+            except BlockingIOError:
+                continue  # something of its last life is still being sent
             finally:
                 os.close(fd)
             move_into_place(path, self._folder / f"spare-{generation.hex()}.seg")

@@ -1,17 +1,36 @@
-"""The transcoder (`ports.pixels.Transcoder`): into native transfer syntaxes, in processes beside ours."""
+"""The transcoder (`ports.pixels.Transcoder`): into native and lossless compressed transfer syntaxes, in
+processes beside ours."""
 
 from __future__ import annotations
 
-import queue
-import threading
-
-from hounsfield.adapters.pixel_process import PixelProcess
+from hounsfield.adapters.pixel_pool import MEMORY, PixelPool
 from hounsfield.adapters.pixel_streams import CODINGS
 from hounsfield.domain.errors import UnreadableError
-from hounsfield.wire.dicomfile.transfer_syntaxes import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
+from hounsfield.wire.dicomfile.transfer_syntaxes import (
+    DEFLATED_LE,
+    EXPLICIT_BE,
+    EXPLICIT_LE,
+    HTJ2K,
+    HTJ2K_LOSSLESS,
+    HTJ2K_LOSSLESS_RPCL,
+    IMPLICIT_LE,
+    JPEG_2000_LOSSLESS,
+    JPEG_LOSSLESS_SV1,
+    JPEG_LS_LOSSLESS,
+    RLE_LOSSLESS,
+)
 
-#: From each native syntax into the others, best first; compressed ones become native. A compressed target
-#: would be one more name here and one more encoder beside the decoders.
+#: Those that we compress into, without loss. (1.2.840.10008.1.2.4.203 allows loss, and does not ask for it.)
+COMPRESSED = (
+    HTJ2K_LOSSLESS,
+    HTJ2K_LOSSLESS_RPCL,
+    JPEG_LS_LOSSLESS,
+    JPEG_2000_LOSSLESS,
+    JPEG_LOSSLESS_SV1,
+    RLE_LOSSLESS,
+    HTJ2K,
+)
+#: From each native syntax into the others, best first; compressed ones become native.
 _FROM_COMPRESSED = (EXPLICIT_LE, IMPLICIT_LE, EXPLICIT_BE)
 _TARGETS = {
     EXPLICIT_LE: (IMPLICIT_LE, DEFLATED_LE, EXPLICIT_BE),
@@ -23,15 +42,12 @@ _TARGETS = {
 
 #: Bytes of decoded pixels, or of an inflated data set, beyond which an object is not converted.
 LARGEST_DECODED = 2 << 30
-#: Bytes of address space for a conversion: the data set, and several times its largest frame.
-MEMORY = 6 << 30
 #: Seconds for any conversion, and one more for so many bytes.
 SECONDS, BYTES_A_SECOND = 60, 1 << 20
 
 
 class Transcoder:
-    """Converts up to `processes` data sets at a time; more wait. For several threads. The processes are
-    started when there is work, and again after one died."""
+    """Converts up to `processes` data sets at a time, or as `pool` has room for. For several threads."""
 
     def __init__(
         self,
@@ -40,20 +56,16 @@ class Transcoder:
         memory: int = MEMORY,
         largest: int = LARGEST_DECODED,
         seconds: int = SECONDS,
+        pool: PixelPool | None = None,
     ) -> None:
-        self._memory = memory
+        self._pool = pool or PixelPool(processes, memory=memory)
         self._largest = largest
         self._seconds = seconds
-        self._slots: queue.LifoQueue[PixelProcess | None] = queue.LifoQueue()
-        for _ in range(processes):
-            self._slots.put(None)
-        self._lock = threading.Lock()
-        self._running: set[PixelProcess] = set()
-        self._closed = False
 
     def targets(self, transfer_syntax_uid: str) -> tuple[str, ...]:
         """Best first; nothing for what we do not decode (video, JPEG XL, unknown ones)."""
-        return _TARGETS.get(transfer_syntax_uid, ())
+        native = _TARGETS.get(transfer_syntax_uid, ())
+        return native and (*native, *(target for target in COMPRESSED if target != transfer_syntax_uid))
 
     def convert(self, data_set: bytes, transfer_syntax_uid: str, target: str) -> bytes:
         """The data set in another transfer syntax; what describes its pixels is changed with them, all else
@@ -64,31 +76,14 @@ class Transcoder:
                 f"{transfer_syntax_uid} is not converted to {target}", "Let the peer take it as stored"
             )
         seconds = self._seconds + len(data_set) // BYTES_A_SECOND
-        process = self._slots.get()
-        try:
-            if process is None or not process.alive:
-                process = self._start(process)
-            return process.convert(
-                data_set, transfer_syntax_uid, target, largest=self._largest, seconds=seconds
-            )
-        finally:
-            self._slots.put(process)
+        request = {
+            "do": "convert",
+            "source": transfer_syntax_uid,
+            "target": target,
+            "largest": self._largest,
+        }
+        return self._pool.ask(request, data_set, seconds)[0]
 
     def close(self) -> None:
         """End the processes; a conversion on its way fails."""
-        with self._lock:
-            self._closed = True
-            running, self._running = self._running, set()
-        for process in running:
-            process.kill()
-
-    def _start(self, dead: PixelProcess | None) -> PixelProcess:
-        with self._lock:
-            if self._closed:
-                raise UnreadableError("nothing is converted any more, since the archive is stopping")
-            if dead is not None:
-                dead.kill()
-                self._running.discard(dead)
-            process = PixelProcess(self._memory)
-            self._running.add(process)
-            return process
+        self._pool.close()

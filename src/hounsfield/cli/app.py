@@ -15,6 +15,7 @@ from hounsfield.cli import (
     quarantines,
     serving,
     studies,
+    tokens,
     users,
 )
 
@@ -36,4 +37,5 @@ app.add_typer(quarantines.app, name="quarantine")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(jobs.app, name="job")
 app.add_typer(users.app, name="user")
+app.add_typer(tokens.app, name="token")
 checking.register(app)

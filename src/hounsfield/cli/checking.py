@@ -8,8 +8,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 import hounsfield
+from hounsfield.cli.importing import INTERRUPTED
 from hounsfield.cli.session import Session, command
 from hounsfield.services.doctor import Finding, Verdict, examine
 
@@ -28,18 +31,71 @@ def doctor(
         bool, typer.Option("--deep", help="Also read everything that is kept and compare it with its hashes.")
     ] = False,
 ) -> None:
-    """Look the archive over and say what to do; exit code 1 where there is a problem."""
-    with session.archive() as archive:
-        findings = list(examine(archive, session.config, versions(), actor=session.actor, deep=deep))
+    """Look the archive over and say what to do; exit code 1 where there is a problem.
+
+    Exit code 130 where it was stopped before the end (Ctrl-C).
+    """
+    findings, complete = [], False
+    with session.archive() as archive, _Bar(session.out.errors) as bar:
+        try:
+            for finding in examine(
+                archive, session.config, versions(), actor=session.actor, deep=deep, progress=bar.show
+            ):
+                bar.hide()
+                findings.append(finding)
+                if not session.out.as_json:
+                    _print(session, finding)
+            complete = True
+        except KeyboardInterrupt:
+            bar.hide()
     problems = sum(finding.verdict is Verdict.PROBLEM for finding in findings)
     if session.out.as_json:
-        session.out.record({"problems": problems, "findings": [row(finding) for finding in findings]})
-    else:
-        for finding in findings:
-            _print(session, finding)
+        rows = [row(finding) for finding in findings]
+        session.out.record({"problems": problems, "complete": complete, "findings": rows})
+    elif complete:
         session.out.say(f"{problems} problems." if problems else "No problem found.")
+    else:
+        session.out.say("Stopped before the end.")
+    if not complete:
+        raise typer.Exit(INTERRUPTED)
     if problems:
         raise typer.Exit(1)
+
+
+class _Bar:
+    """A progress bar that is there while something takes long; none where there is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._wanted = console.is_terminal
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.hide()
+
+    def show(self, what: str, done: int, total: int) -> None:
+        if not self._wanted:
+            return
+        if self._task is None:
+            self._task = self._progress.add_task(what, total=total)
+            self._progress.start()
+        self._progress.update(self._task, completed=done)
+
+    def hide(self) -> None:
+        if self._task is not None:
+            self._progress.stop()
+            self._progress.remove_task(self._task)
+            self._task = None
 
 
 def show_version(session: Session) -> None:

@@ -32,7 +32,19 @@ SeriesUids = Annotated[
 Instances = Annotated[
     list[str] | None, typer.Option("--instance", help="SOP Instance UID.", show_default=False)
 ]
-MODELS = ("study", "patient", "patient-study-only")
+#: Information models, and their levels (PS3.4 C.6).
+MODELS: Mapping[str, tuple[Level, ...]] = {
+    "study": (Level.STUDY, Level.SERIES, Level.IMAGE),
+    "patient": tuple(Level),
+    "patient-study-only": (Level.PATIENT, Level.STUDY),
+}
+Model = Annotated[
+    str,
+    typer.Option(
+        help=f"Information model: {', '.join(MODELS)}. Default: study; patient where no study is named.",
+        show_default=False,
+    ),
+]
 #: What `find` shows where no key is asked for by name.
 SHOWN: Mapping[Level, tuple[str, ...]] = {
     Level.PATIENT: ("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
@@ -75,9 +87,8 @@ def find(
     tls: Tls = False,
 ) -> None:
     """Query a peer (C-FIND), for instance: find PACS 'PatientName=DOE*' StudyDate=20240101-"""
-    if model not in MODELS:
-        raise typer.BadParameter(f"{model!r} is none of {', '.join(MODELS)}")
     at = _level(level)
+    _check_model(model, at)
     asked = _keys(keys or [])
     columns = [*dict.fromkeys((*asked, *(SHOWN[at] if not asked else ()), UNIQUE_KEY[at]))]
     identifier = dict.fromkeys(columns, "") | asked
@@ -137,10 +148,11 @@ def get(
     study: Studies = None,
     series: SeriesUids = None,
     instance: Instances = None,
+    model: Model = "",
     tls: Tls = False,
 ) -> None:
     """Fetch from a peer into the archive, over the same association (C-GET)."""
-    level, identifier = _identifier(patient, study, series, instance)
+    level, identifier = _identifier(patient, study, series, instance, model)
     device = named_device(session, peer, tls)
     with (
         session.archive(make=True) as archive,
@@ -148,7 +160,7 @@ def get(
         _Showing(session, None) as show,
     ):
         peers = session.wiring.peers(archive.settings, archive, store)
-        counts = asyncio.run(peers.get(device, level, identifier, show))
+        counts = asyncio.run(peers.get(device, level, identifier, show, model=model))
     _ended(session, "fetched", device, counts)
 
 
@@ -162,16 +174,16 @@ def move(
     study: Studies = None,
     series: SeriesUids = None,
     instance: Instances = None,
+    model: Model = "",
     tls: Tls = False,
 ) -> None:
     """Ask a peer to send to another application entity, or to us (C-MOVE)."""
-    level, identifier = _identifier(patient, study, series, instance)
+    level, identifier = _identifier(patient, study, series, instance, model)
     device = named_device(session, peer, tls)
     destination = to or session.settings.ae_title
     with _Showing(session, None) as show:
-        counts = asyncio.run(
-            session.wiring.peers(session.settings).move(device, level, identifier, destination, show)
-        )
+        peers = session.wiring.peers(session.settings)
+        counts = asyncio.run(peers.move(device, level, identifier, destination, show, model=model))
     _ended(session, f"moved to {destination}", device, counts)
 
 
@@ -201,8 +213,19 @@ def _keys(texts: list[str]) -> dict[str, str]:
     return keys
 
 
+def _check_model(model: str, level: Level) -> None:
+    if model not in MODELS:
+        raise typer.BadParameter(f"{model!r} is none of {', '.join(MODELS)}")
+    if level not in MODELS[model]:
+        raise typer.BadParameter(f"the {model} model has no level {level.name.lower()}")
+
+
 def _identifier(
-    patient: str, study: list[str] | None, series: list[str] | None, instance: list[str] | None
+    patient: str,
+    study: list[str] | None,
+    series: list[str] | None,
+    instance: list[str] | None,
+    model: str,
 ) -> tuple[Level, dict[str, str]]:
     """Level and unique keys of a retrieve: the deepest that is named (PS3.4 C.4.2.2.1)."""
     named = {Level.PATIENT: [patient] if patient else [], Level.STUDY: study or []}
@@ -210,6 +233,10 @@ def _identifier(
     given = [level for level in Level if named[level]]
     if not given:
         raise typer.BadParameter("name what you want with --study, --series, --instance or --patient")
+    if model:
+        _check_model(model, given[-1])
+        if model != "study" and not patient:
+            raise typer.BadParameter(f"the {model} model needs --patient as well")
     return given[-1], {UNIQUE_KEY[level]: "\\".join(named[level]) for level in given}
 
 

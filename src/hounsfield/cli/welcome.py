@@ -20,6 +20,8 @@ def welcome(settings: Settings, password: str | None, *, demo: bool) -> str:
         lines.append(f"  DICOM      {settings.host}:{settings.dicom_port}   AE title {settings.ae_title}")
     if settings.tls:
         lines.append(f"  DICOM TLS  {settings.host}:{settings.dicom_tls_port}   AE title {settings.ae_title}")
+    if settings.http_port:
+        lines.append(f"  Web        {web_address(settings)}")
     lines.append(f"  Data       {settings.data}")
     lines.append(f"  Login      {_login(settings, password, program)}")
     if settings.dicom_port:
@@ -32,6 +34,12 @@ def welcome(settings: Settings, password: str | None, *, demo: bool) -> str:
             f"  {program} study list{where}",
         ]
     return "\n".join([*lines, "", "Ctrl-C stops it."])
+
+
+def web_address(settings: Settings) -> str:
+    """Where a browser on this machine finds the web role."""
+    scheme = "https" if settings.https else "http"
+    return settings.public_url or f"{scheme}://{_reached(settings.web_host)}:{settings.http_port}"
 
 
 def _login(settings: Settings, password: str | None, program: str) -> str:

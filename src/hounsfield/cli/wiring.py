@@ -38,6 +38,10 @@ class Wiring(Protocol):
         """The role that speaks DIMSE, in this process, until a signal ends it."""
         ...
 
+    def run_web(self, settings: Settings, name: str) -> None:
+        """The role that speaks HTTP, in this process, until a signal ends it."""
+        ...
+
     def run_worker(self, settings: Settings, name: str) -> None:
         """The role that does the jobs, in this process, until a signal ends it."""
         ...

@@ -91,6 +91,14 @@ ATTRIBUTES: Mapping[str, Attribute] = _table(
     ("AvailableTransferSyntaxUID", 0x00083002, "UI", _I, Kind.UID),
 )
 
+#: Dates and the times that go with them: together a moment (PS3.4 C.2.2.2.5.4).
+DATE_AND_TIME = (
+    ("StudyDate", "StudyTime"),
+    ("SeriesDate", "SeriesTime"),
+    ("PerformedProcedureStepStartDate", "PerformedProcedureStepStartTime"),
+    ("ContentDate", "ContentTime"),
+)
+
 #: Unique key of each level.
 UNIQUE_KEY: Mapping[Level, str] = {
     Level.PATIENT: "PatientID",

@@ -9,13 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-
-@dataclass(frozen=True, slots=True)
-class EventType:
-    name: str
-    summary: str  # one sentence, printed in the reference
-    fields: Mapping[str, str]  # payload field -> what it means
-    version: int = 1
+from hounsfield.domain.event_types import EventType
+from hounsfield.domain.event_types import event_type as _e
+from hounsfield.domain.events_web import WEB_EVENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +47,6 @@ class Recorded:
     event: Event
     version: int
     hash: bytes
-
-
-def _e(name: str, summary: str, **fields: str) -> EventType:
-    return EventType(name, summary, fields)
 
 
 _OBJECT = {
@@ -156,6 +148,18 @@ CATALOGUE: Mapping[str, EventType] = {
             reason="why",
             quarantine="quarantine id",
             source="dimse, import, ...",
+            why="the error, where the index failed at it",
+        ),
+        _e(
+            "instance.set_aside",
+            "An object of the intake log could not be entered into the index; its file is kept.",
+            hash="BLAKE3 of the data set, hex",
+            bytes="length of the object",
+            blob="where the log has it",
+            offset="offset",
+            file="where it is kept now, below the data folder",
+            why="the error",
+            source="dimse, import, ...",
         ),
         _e(
             "instance.released",
@@ -167,6 +171,7 @@ CATALOGUE: Mapping[str, EventType] = {
             "instance.dropped",
             "A person gave up objects that were held in quarantine.",
             objects="list of [SOP Instance UID, BLAKE3 hex]",
+            places="list of [blob, offset], where each was: replay of a log passes them over",
             reason="why they were held",
             why="why they were given up",
         ),
@@ -278,6 +283,14 @@ CATALOGUE: Mapping[str, EventType] = {
             entered="objects entered into the index",
             known="objects the index knew",
             torn="bytes cut off as torn",
+            set_aside="objects that could not be entered, kept as files of their own",
+        ),
+        _e(
+            "blob.removed",
+            "A file that a crash had left, and that nothing named, was removed.",
+            key="blob",
+            bytes="its length",
+            objects="list of SOP Instance UIDs in it; each was found whole elsewhere",
         ),
         _e(
             "blob.damaged",
@@ -307,7 +320,7 @@ CATALOGUE: Mapping[str, EventType] = {
             after="record after",
             reason="why",
         ),
-        _e("user.changed", "A user was added, changed or removed.", user="name", change="which"),
+        *WEB_EVENTS,
         _e(
             "job.dead",
             "A job failed so often that it was set aside.",
@@ -334,3 +347,5 @@ CATALOGUE: Mapping[str, EventType] = {
         ),
     )
 }
+
+__all__ = ["CATALOGUE", "Event", "EventType", "Recorded", "Subjects"]

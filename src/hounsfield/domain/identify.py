@@ -132,6 +132,38 @@ def identify(
     )
 
 
+def identify_next(
+    before: ObjectKeys,
+    values: Mapping[int, str],
+    *,
+    sop_class_uid: str = "",
+    sop_instance_uid: str = "",
+) -> ObjectKeys | Refusal:
+    """Keys of an object that has all of those of `before` but its SOP Instance UID, instance number, and
+    content date and time, which are in `values`. As `identify`."""
+    get = values.get
+    like = before.instance
+    sop = get(0x00080018, "") or sop_instance_uid
+    if sop_class_uid and like.sop_class_uid != sop_class_uid:
+        return Refusal(DATA_SET_DOES_NOT_MATCH, "SOP Class UID of data set and request differ")
+    if sop_instance_uid and sop != sop_instance_uid:
+        return Refusal(DATA_SET_DOES_NOT_MATCH, "SOP Instance UID of data set and request differ")
+    if not is_tolerated_uid(sop):
+        return Refusal(CANNOT_UNDERSTAND, f"SOP Instance UID {'is not a UID' if sop else 'is missing'}")
+    instance = Instance(
+        sop,
+        like.sop_class_uid,
+        get(0x00200013, "")[:MAX_TEXT],
+        like.rows,
+        like.columns,
+        like.bits_allocated,
+        like.frames,
+        get(0x00080023, "")[:MAX_TEXT],
+        get(0x00080033, "")[:MAX_TEXT],
+    )
+    return ObjectKeys(before.patient, before.study, before.series, instance)
+
+
 def _number(text: str) -> int:
     """The first value as a number within 0..MAX_NUMBER; 0 where it is none (the object stays as it is)."""
     first = text.split("\\", 1)[0].strip()

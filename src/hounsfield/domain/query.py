@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import tzinfo
 from enum import IntEnum
+
+from hounsfield.domain.access import Scope
 
 
 class Level(IntEnum):
@@ -77,11 +80,22 @@ Criterion = Single | OneOf | Wildcard | Name | Range | Moment
 
 
 @dataclass(frozen=True, slots=True)
+class Adjustment:
+    """Timezone query adjustment (PS3.4 C.5.1.1): dates and times are meant, and wanted, at the offset `asked`
+    from UTC, as "+0100"; those of studies that name no offset are taken to be in `assumed`."""
+
+    asked: str
+    assumed: tzinfo
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """What is looked for. `criteria` maps a keyword of `domain.attributes` to its criterion.
 
     Universal matching (C.2.2.2.3) is the absence of a criterion. A `Moment` stands under its date keyword.
-    `wanted` names the keywords to return (counts are only computed when wanted).
+    `wanted` names the keywords to return (counts are only computed when wanted). With an `adjustment` the
+    rows are those of `domain.timezones.adjusted`: they are matched and returned so. With a `scope` there is
+    nothing outside of it: a patient without a study in it is not found, and counts count what is in it.
     """
 
     level: Level
@@ -89,3 +103,5 @@ class Query:
     wanted: frozenset[str] = frozenset()
     limit: int = 0  # 0: all
     offset: int = 0
+    adjustment: Adjustment | None = None
+    scope: Scope | None = None

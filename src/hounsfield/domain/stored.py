@@ -12,16 +12,25 @@ from hounsfield.domain.study import Location, ObjectKeys
 class Origin:
     """Where an object came from; kept with it in the intake log, so that replay knows it too."""
 
-    source: str  # "dimse", "import", "demo", "retrieve" (our own C-GET or C-MOVE), later "stow"
-    device: str  # device name, or the calling AE title of an unknown one; '' for an import
+    source: str  # "dimse", "import", "demo", "retrieve" (our own C-GET or C-MOVE), "stow"
+    device: str  # device name, or the calling AE title of an unknown one; user of "stow"; '' for an import
     association: str  # association id (a short unique token), or the id of the import run
     address: str  # peer address or, for an import, the folder
+    site: str = ""  # of who sent it, where that is no device, or one that stands at none
+
+    @property
+    def actor(self) -> str:
+        """As the ledger names it (`domain.events.Event.actor`)."""
+        if not self.device:
+            return "system"
+        return f"user:{self.device}" if self.source == "stow" else f"device:{self.device}"
 
 
 class QuarantineReason(StrEnum):
     UNKNOWN_DEVICE = "unknown-device"
     CONFLICT = "conflict"  # same SOP Instance UID as a kept one, other content
     OTHER_STUDY = "other-study"  # series or instance known under another study or patient
+    NOT_ENTERED = "not-entered"  # the index failed at it, by a fault of ours
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ needs no task of its own: its data set flows from the receive buffer into the re
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -158,16 +159,19 @@ class Answers:
     """The answers to one request of ours, in order. A peer that sends them faster than they are looked at
     has to wait."""
 
-    __slots__ = ("_holds", "_link", "_queue", "_unread")
+    __slots__ = ("_answers", "_holds", "_link", "_unread", "_waiter")
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._queue: asyncio.Queue[Response | Exception] = asyncio.Queue()
+        self._answers: deque[Response | Exception] = deque()
+        self._waiter: asyncio.Future[None] | None = None
         self._unread = 0
         self._holds = False
 
     def put(self, answer: Response | Exception) -> None:
-        self._queue.put_nowait(answer)
+        self._answers.append(answer)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
         if isinstance(answer, Response):
             self._unread += len(answer.data) + _ANSWER_COST
             if self._unread > MAX_UNREAD_BYTES and not self._holds:
@@ -176,8 +180,9 @@ class Answers:
 
     async def next(self, seconds: float) -> Response:
         """Raises ConnectionError when the association ended, TimeoutError."""
-        async with asyncio.timeout(seconds):
-            got = await self._queue.get()
+        if not self._answers:
+            await self._wait(seconds)
+        got = self._answers.popleft()
         if isinstance(got, Exception):
             raise got
         self._unread -= len(got.data) + _ANSWER_COST
@@ -185,10 +190,25 @@ class Answers:
             self.let_go()
         return got
 
+    async def _wait(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._waiter = waiter = loop.create_future()
+        timer = loop.call_later(seconds, _expire, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+
     def let_go(self) -> None:
         if self._holds:
             self._holds = False
             self._link.let_go()
+
+
+def _expire(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_exception(TimeoutError("no answer came in time"))
 
 
 class Association:

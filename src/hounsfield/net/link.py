@@ -16,10 +16,20 @@ from hounsfield.wire.ul.events import Event
 RECEIVE_BUFFER = 1024 * 1024
 #: Above this much unsent data, `drained` waits.
 WRITE_HIGH = 2 * 1024 * 1024
+#: Between two looks at what is unsent.
+_LOOK_SECONDS = 0.01
 
 _buffer = bytearray(RECEIVE_BUFFER)
 _view = memoryview(_buffer)
 _QUICKACK = getattr(socket, "TCP_QUICKACK", None)
+
+
+class _BorrowedSocket(socket.socket):
+    """The transport's socket, for its options: a Python one sets them in a third of the time that the
+    transport's own takes, and a duplicate would double the descriptors. It is never closed here."""
+
+    def __del__(self) -> None:
+        self.detach()
 
 
 class LinkUser(Protocol):
@@ -71,7 +81,7 @@ class Link(asyncio.BufferedProtocol):
         self.peer_address = str(peer[0]) if peer else ""
         wrapped = transport.get_extra_info("socket")
         if wrapped is not None and wrapped.family in (socket.AF_INET, socket.AF_INET6):
-            self._socket = socket.socket(fileno=socket.dup(wrapped.fileno()))
+            self._socket = _BorrowedSocket(fileno=wrapped.fileno())
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.idle:
             self._idle_handle = self._loop.call_later(self.idle, self._check_idle)
@@ -82,7 +92,10 @@ class Link(asyncio.BufferedProtocol):
         if self._socket is not None and _QUICKACK is not None:
             # A peer with Nagle on holds its next segment back until the last one is acknowledged: without
             # this, which lasts for one receive only, it waits 40 ms for our delayed ACK at every object.
-            self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+            try:
+                self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+            except OSError:  # what TLS still holds is handed over when the connection is gone already
+                self._socket = None
         return _view
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -110,9 +123,7 @@ class Link(asyncio.BufferedProtocol):
             self.user.happened(event)
         self.transport = None
         self._release_writer()
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        self._socket = None
         self.user.closed(exc)
 
     def pause_writing(self) -> None:
@@ -157,6 +168,18 @@ class Link(asyncio.BufferedProtocol):
         await asyncio.shield(self._drained)
         if self.transport is None:
             raise ConnectionError("the connection is closed")
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait to be sent, in the buffers that were given."""
+        return self.transport.get_write_buffer_size() if self.transport is not None else 0
+
+    async def emptied(self) -> None:
+        """Wait until the peer took, or will never take, all that was to be sent: rarely for long."""
+        while True:
+            if not self.unsent:
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
 
     @property
     def stuck(self) -> bool:
@@ -205,7 +228,7 @@ class Link(asyncio.BufferedProtocol):
         self.flush()
 
     def _check_idle(self) -> None:
-        unsent = self.transport.get_write_buffer_size() if self.transport is not None else 0
+        unsent = self.unsent
         stalled = unsent > 0 and unsent == self._unsent
         if stalled or (self.received == self._seen and not self._hold and self._writable):
             self._idle_handle = None

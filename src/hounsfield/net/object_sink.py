@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from threading import get_ident
 from typing import NamedTuple, Protocol
 
 from hounsfield.net.association import Association, Buffer
@@ -24,8 +25,9 @@ class ObjectReceiver(Protocol):
 
     def write(self, piece: Buffer, resume: Callable[[], None] | None = None) -> bool: ...
 
-    def finish_durable(self, told: Callable[[int, str], None]) -> None:
-        """`told` hears, on any thread, of a C-STORE status and why it is a failure."""
+    def finish_durable(self, told: Callable[[int, str], None], *, alone: bool = False) -> None:
+        """`told` hears, on any thread, of a C-STORE status and why it is a failure; perhaps before this
+        returns, when the event loop is `alone` with this object."""
         ...
 
     def abandon(self) -> None: ...
@@ -38,10 +40,12 @@ class ObjectSink:
     """Feeds a receiver; holds the link back while the receiver is behind.
 
     `answered` is called once on the event loop with the result, or with what went wrong; `cut_off` instead
-    when the association ends within the data set; `progress` every so many bytes.
+    when the association ends within the data set; `progress` every so many bytes. `alone` says whether the
+    event loop has nothing else to do meanwhile.
     """
 
     __slots__ = (
+        "_alone",
         "_answered",
         "_association",
         "_cut_off",
@@ -50,6 +54,7 @@ class ObjectSink:
         "_loop",
         "_progress",
         "_receiver",
+        "_thread",
         "_unsaid",
     )
 
@@ -60,12 +65,15 @@ class ObjectSink:
         answered: Answered,
         cut_off: Callable[[], None] = lambda: None,
         progress: Callable[[], None] = lambda: None,
+        alone: Callable[[], bool] = lambda: False,
     ) -> None:
         self._association = association
         self._receiver = receiver
         self._answered = answered
         self._cut_off = cut_off
         self._progress = progress
+        self._alone = alone
+        self._thread = get_ident()
         self._loop = asyncio.get_running_loop()
         self._error: Exception | None = None
         self._holds = False
@@ -94,7 +102,7 @@ class ObjectSink:
             self._answered(self._error)
             return
         try:
-            self._receiver.finish_durable(self._told)
+            self._receiver.finish_durable(self._told, alone=self._alone())
         except Exception as error:
             self._receiver.abandon()
             self._answered(error)
@@ -107,6 +115,9 @@ class ObjectSink:
 
     def _told(self, status: int, reason: str) -> None:
         """From any thread: it is durable, or refused."""
+        if get_ident() == self._thread:
+            self._answered(StoreResult(status, reason))
+            return
         try:
             self._loop.call_soon_threadsafe(self._answered, StoreResult(status, reason))
         except RuntimeError:

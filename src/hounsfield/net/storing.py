@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from hounsfield.net.association import Association, Buffer
@@ -31,7 +32,8 @@ class AssociationChannel:
         data: Buffer | AsyncIterator[Buffer],
         originator: tuple[str, int] | None,
     ) -> tuple[int, str, int]:
-        """One C-STORE: status, Error Comment, bytes sent. Raises ConnectionError, TimeoutError."""
+        """One C-STORE: status, Error Comment, bytes sent. Raises ConnectionError, TimeoutError. However it
+        ends, nothing of `data` is looked at any more: what lay there may be something else by then."""
         association = self.association
         message_id = association.new_message_id()
         answers = association.expect(message_id)
@@ -51,9 +53,13 @@ class AssociationChannel:
             else:
                 sent = await association.send_stream(context_id, command, data)
             response = (await answers.next(self.seconds)).command
+            async with asyncio.timeout(self.seconds):  # a peer may answer before it has taken all
+                await association.link.emptied()
             return response.status, response.error_comment, sent
         except TimeoutError as error:
             association.abort(f"no answer to C-STORE within {self.seconds:g} s")
             raise ConnectionError(association.why_ended) from error
         finally:
             association.forget(message_id)
+            if association.link.unsent:
+                association.link.abort_transport()

@@ -100,7 +100,7 @@ class Replay(Protocol):
 
 
 class IntakeLog(Protocol):
-    """One writer's append-only log. `append`, `sync`, `checkpoint` and `close` are called one at a time."""
+    """One writer's append-only log. All but `spill` are called one at a time."""
 
     def spill(self, meta: Piece) -> Spill:
         """A file for a large object, beginning with `meta` so that it is a plain Part 10 file. Any thread."""
@@ -120,6 +120,11 @@ class IntakeLog(Protocol):
         undoing everything appended since the last sync: none of that may be acknowledged."""
         ...
 
+    def append_synced(self, objects: Sequence[Incoming]) -> list[Location]:
+        """`append` and `sync` in one; cheaper, as a write that is durable when it returns is one call of the
+        system instead of two. Raises StorageFullError as they do."""
+        ...
+
     def checkpoint(self) -> None:
         """Everything appended so far is in the database, and the database has been synced since (a
         transaction with `synced=True` was committed after the last round's). Replay begins here from now on.
@@ -130,6 +135,15 @@ class IntakeLog(Protocol):
     def close(self) -> None:
         """Release the log. What was appended but is not behind a checkpoint will be replayed."""
         ...
+
+
+class View(Protocol):
+    """Bytes where they lie, to be sent and not looked into: an I/O error on the way to a socket is an error
+    of that socket, elsewhere it ends the process. Valid until `close`."""
+
+    @property
+    def piece(self) -> memoryview: ...
+    def close(self) -> None: ...
 
 
 class Blobs(Protocol):
@@ -161,6 +175,10 @@ class Blobs(Protocol):
         `read` would raise. For an event loop."""
         ...
 
+    def view(self, location: Location, offset: int = 0) -> View | None:
+        """The same without a copy."""
+        ...
+
     def open(self, location: Location) -> AbstractContextManager[Callable[[int, int], Piece]]:
         """A reader `read(offset, length)` over one object, for objects too large for memory."""
         ...
@@ -170,7 +188,36 @@ class Blobs(Protocol):
         ...
 
     def keys(self) -> Iterator[tuple[str, int]]:
-        """Every blob that is there, with its length: for `doctor`, pixels against index."""
+        """Every blob that is there, with its length, in order of the keys; files in place are not among them.
+        Streamed: for `doctor`, pixels against index."""
+        ...
+
+    def length(self, key: str) -> int | None:
+        """Length of a blob, also of a file in place; None where it is not there."""
+        ...
+
+    def changed_at(self, key: str) -> int:
+        """When a blob was last written or got its name, microseconds since 1970 by the clock of its disk; 0
+        where it is not there."""
+        ...
+
+    def objects_in(self, key: str) -> Iterator[tuple[str, bytes]]:
+        """SOP Instance UID and BLAKE3 of the data set of each object in a large file or a pack, all of which
+        is read. Raises DamagedError for what is none that we have written, or not as we have written it."""
+        ...
+
+    def logged(self) -> set[str]:
+        """Keys of the large objects that records after the checkpoints of the logs name, of those that are
+        open as well."""
+        ...
+
+    def set_aside(self, location: Location, content_hash: bytes) -> str:
+        """Keep an object of the log as a Part 10 file of its own in `set-aside/`, durably; again, it is the
+        same file. Returns its path below the data folder. Raises StorageFullError, DamagedError."""
+        ...
+
+    def aside(self) -> list[tuple[str, int]]:
+        """What was set aside and is still there: path below the data folder, length."""
         ...
 
     def remove(self, key: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Protocol
 from hounsfield.ports.index import Index
 from hounsfield.ports.jobs import Jobs
 from hounsfield.ports.ledger import Ledger
-from hounsfield.ports.people import Accounts, Devices, LiveSettings
+from hounsfield.ports.people import Accounts, Devices, LiveSettings, Sessions, SignIns, Tokens
 
 
 class Transaction(Protocol):
@@ -22,6 +22,12 @@ class Transaction(Protocol):
     def devices(self) -> Devices: ...
     @property
     def accounts(self) -> Accounts: ...
+    @property
+    def sessions(self) -> Sessions: ...
+    @property
+    def tokens(self) -> Tokens: ...
+    @property
+    def sign_ins(self) -> SignIns: ...
     @property
     def settings(self) -> LiveSettings: ...
 

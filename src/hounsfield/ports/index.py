@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from hounsfield.domain.access import Scope
 from hounsfield.domain.query import Level, Query
 from hounsfield.domain.stored import Arrival, Outcome
 from hounsfield.domain.study import Location, StoredInstance
@@ -46,6 +47,14 @@ class SeriesState:
     unpacked: int  # instances that are not in the newest pack
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What the index says is in one blob: current and held objects."""
+
+    objects: int = 0
+    end: int = 0  # where the furthest of them ends
+
+
 class Index(Protocol):
     def enter(self, arrivals: Sequence[Arrival]) -> list[Entered]:
         """Enter one round, in order. Decides duplicate, conflict and other-study against what is kept and
@@ -61,6 +70,10 @@ class Index(Protocol):
         The same query has the same order each time: by what is looked for where that is a patient's name,
         birth date or the start of an identifier, else newest study first; then by series and instance
         number."""
+        ...
+
+    def study_seen(self, study_instance_uid: str, scope: Scope) -> bool:
+        """Whether there is such a study, and it is in the scope."""
         ...
 
     def instances(
@@ -118,8 +131,16 @@ class Index(Protocol):
 
     def forget_blob(self, key: str) -> None: ...
 
-    def blob_rows(self, prefix: str = "") -> Iterator[tuple[str, int]]:
-        """(key, live objects) of every blob the index names: for `doctor`."""
+    def blobs_after(self, key: str, limit: int) -> list[str]:
+        """The next keys of the blobs that the index names, in order; '' begins."""
+        ...
+
+    def extents(self, keys: Sequence[str]) -> dict[str, Extent]:
+        """Of those of the blobs that the index names. Reads a row of the index for each object in them."""
+        ...
+
+    def beyond(self, key: str, end: int, limit: int) -> tuple[int, list[str]]:
+        """Objects of a blob that would end after `end`: how many, and SOP Instance UIDs of the first."""
         ...
 
     def knows_location(self, key: str, offset: int) -> bool:
@@ -131,4 +152,4 @@ class Index(Protocol):
         ...
 
 
-__all__ = ["Entered", "Held", "Index", "Level", "SeriesState"]
+__all__ = ["Entered", "Extent", "Held", "Index", "Level", "SeriesState"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -60,7 +61,11 @@ class Peers(Protocol):
         identifier: Mapping[str, str],
         destination: str,
         progress: Callable[[SubOperations], None] | None = None,
-    ) -> SubOperations: ...
+        *,
+        model: str = "",
+    ) -> SubOperations:
+        """C-MOVE. `model` as for `find`; '' is "patient" at the patient level, else "study"."""
+        ...
 
     async def get(
         self,
@@ -68,8 +73,10 @@ class Peers(Protocol):
         level: Level,
         identifier: Mapping[str, str],
         progress: Callable[[SubOperations], None] | None = None,
+        *,
+        model: str = "",
     ) -> SubOperations:
-        """C-GET; what comes goes through the one store path."""
+        """C-GET; what comes goes through the one store path. `model` as for `move`."""
         ...
 
     async def send(
@@ -102,9 +109,11 @@ class Peers(Protocol):
         pairs: Sequence[tuple[str, str]],
         seconds: float,
         take: Callable[[CommitmentAnswer], None] = lambda answer: None,
+        elsewhere: asyncio.Event | None = None,
     ) -> CommitmentAnswer | None:
-        """N-ACTION (PS3.4 J.3.2), then up to `seconds` of waiting for the report on the same association;
-        None where it did not come: it may yet come to our own port, on an association of the peer's.
+        """N-ACTION (PS3.4 J.3.2), then up to `seconds` of waiting for the report on the same association, or
+        until `elsewhere` is set; None where it did not come: it came, or may yet come, to our own port, on an
+        association of the peer's.
 
         `take` writes the report down, on a thread, before the peer hears that we have it; what it raises
         refuses the report, and is raised."""

@@ -6,6 +6,7 @@ ledger is where both meet: what was asked, under the device that was asked, and 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,11 @@ from hounsfield.ports.database import Database, Transaction
 from hounsfield.ports.ledger import LedgerFilter
 from hounsfield.ports.peers import CommitmentAnswer, Peers
 from hounsfield.services.commitment import MOST_OBJECTS, Pair
+
+#: Between two looks for a report that came to our server while the request waits for it.
+LOOK_SECONDS = 0.2
+#: Microseconds by which the clock of another machine of the archive may be behind.
+CLOCKS_DIFFER = 3600 * 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +84,18 @@ async def ask(
     def take_here(report: CommitmentAnswer) -> None:
         take(database, clock, asked, report, over="same")
 
+    elsewhere = asyncio.Event()
+    looking = asyncio.create_task(_look(database, asked, elsewhere))
     try:
-        report = await peers.request_commitment(peer, asked.transaction_uid, pairs, seconds, take_here)
+        report = await peers.request_commitment(
+            peer, asked.transaction_uid, pairs, seconds, take_here, elsewhere
+        )
     except HounsfieldError as error:
         payload = {"transaction": asked.transaction_uid, "why": error.what}
         _write(database, Event("commitment.refused", clock.now(), asked.subjects, actor, payload=payload))
         raise
+    finally:
+        looking.cancel()
     return outcome(asked, report) if report is not None else _told_elsewhere(database, asked)
 
 
@@ -153,6 +165,18 @@ def outcome(asked: Asked, report: CommitmentAnswer) -> Outcome:
     return Outcome(asked.transaction_uid, sops, True, committed, tuple(failed.items()), missing)
 
 
+async def _look(database: Database, asked: Asked, told: asyncio.Event) -> None:
+    """Set `told` once our server has taken the report."""
+
+    def answered() -> bool:
+        with database.read() as tx:
+            return bool(_answers(tx, asked))
+
+    while not await asyncio.to_thread(answered):  # noqa: ASYNC110 - it is another process that writes it
+        await asyncio.sleep(LOOK_SECONDS)
+    told.set()
+
+
 def _told_elsewhere(database: Database, asked: Asked) -> Outcome:
     """What our server took meanwhile."""
     sops = tuple(sop for _, sop in asked.pairs)
@@ -168,7 +192,9 @@ def _told_elsewhere(database: Database, asked: Asked) -> Outcome:
 
 
 def _answers(tx: Transaction, asked: Asked) -> list[Event]:
-    where = LedgerFilter(study=asked.subjects.study, types=("commitment.answered",))
+    # not the whole history of the study; the clocks of two machines may differ
+    since = max(0, (timed_uid_milliseconds(asked.transaction_uid) or 0) * 1000 - CLOCKS_DIFFER)
+    where = LedgerFilter(study=asked.subjects.study, types=("commitment.answered",), since=since)
     events = (recorded.event for recorded in tx.ledger.read(where))
     return [event for event in events if event.payload.get("transaction") == asked.transaction_uid]
 

@@ -5,28 +5,33 @@ from __future__ import annotations
 import errno
 import shutil
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
+from hounsfield.domain.access import Role
 from hounsfield.domain.admit import UnknownDevices
 from hounsfield.domain.device import DeviceState
+from hounsfield.domain.stored import QuarantineReason
 from hounsfield.ports.jobs import JobState
 from hounsfield.ports.ledger import LedgerFilter
 from hounsfield.services.archive import Archive
 from hounsfield.services.certificates import judge_certificate
 from hounsfield.services.inventory import Inventory, take_inventory
 from hounsfield.services.running import Running, running
-from hounsfield.services.verify import Verifier
-from hounsfield.settings import Settings, unknown_variables
+from hounsfield.services.verify import Verified, Verifier
+from hounsfield.settings import LOOPBACK, Settings, unknown_variables
 
 #: This release did not exist before; a clock that says so is wrong.
 RELEASED = datetime(2025, 1, 1, tzinfo=UTC)
 #: How far ahead of the clock the ledger may be (microseconds): a step of the clock, not a fault.
 AHEAD = 60_000_000
 MOST_DETAILS = 20
+
+#: What is looked at, how many so far, of how many.
+Progress = Callable[[str, int, int], None]
 
 
 class Verdict(StrEnum):
@@ -47,9 +52,17 @@ class Finding:
 
 
 def examine(
-    archive: Archive, config: Path | None, versions: Mapping[str, str], *, actor: str, deep: bool
+    archive: Archive,
+    config: Path | None,
+    versions: Mapping[str, str],
+    *,
+    actor: str,
+    deep: bool,
+    progress: Progress = lambda what, done, total: None,
 ) -> Iterator[Finding]:
-    """Every check, in order. `deep` reads everything that is kept."""
+    """Every check, in order. `deep` reads everything that is kept. May be left at any time.
+
+    `progress` hears, of what takes long, how many objects of how many were looked at."""
     settings = archive.settings
     roles = running(settings.data)
     yield from _configuration(settings, config)
@@ -61,26 +74,33 @@ def examine(
     yield _versions(versions)
     yield from _people(archive)
     yield from _jobs(archive, roles)
-    yield from _pixels(take_inventory(archive.database, archive.blobs))
+    with archive.database.read() as tx:
+        counts = tx.index.counts()
+    total = counts["instances"] + counts["quarantine"]
+    looked = take_inventory(
+        archive.database, archive.blobs, lambda done: progress("Pixels against index", done, total)
+    )
+    yield from _pixels(looked)
+    yield from _set_aside(archive)
     if deep:
         yield _ledger(archive)
-        yield _hashes(archive, actor)
+        yield _hashes(archive, actor, lambda done: progress("Reading every object", done.objects, total))
 
 
 def _fine(check: str, what: str) -> Finding:
     return Finding(check, Verdict.FINE, what)
 
 
-def _warn(check: str, what: str, todo: str, details: Sequence[str] = ()) -> Finding:
-    return Finding(check, Verdict.WARNING, what, todo, _some(details))
+def _warn(check: str, what: str, todo: str, details: Sequence[str] = (), count: int = 0) -> Finding:
+    return Finding(check, Verdict.WARNING, what, todo, _some(details, count))
 
 
-def _bad(check: str, what: str, todo: str, details: Sequence[str] = ()) -> Finding:
-    return Finding(check, Verdict.PROBLEM, what, todo, _some(details))
+def _bad(check: str, what: str, todo: str, details: Sequence[str] = (), count: int = 0) -> Finding:
+    return Finding(check, Verdict.PROBLEM, what, todo, _some(details, count))
 
 
-def _some(details: Sequence[str]) -> tuple[str, ...]:
-    more = len(details) - MOST_DETAILS
+def _some(details: Sequence[str], count: int = 0) -> tuple[str, ...]:
+    more = max(count, len(details)) - MOST_DETAILS
     return (*details[:MOST_DETAILS], *([f"... and {more} more"] if more > 0 else []))
 
 
@@ -98,37 +118,48 @@ def _configuration(settings: Settings, config: Path | None) -> Iterator[Finding]
             f"whoever reaches {settings.host} can store: unknown devices are accepted",
             "Set unknown_devices to quarantine, and admit your devices",
         )
+    reachable = settings.http_port and not settings.web_host.startswith(LOOPBACK)
+    if reachable and not settings.https and not settings.public_url.startswith("https:"):
+        yield _warn(
+            "configuration",
+            f"passwords and images go over the network to {settings.web_host} as they are, without TLS",
+            "Set http_certificate, or http_host to 127.0.0.1 and a proxy with HTTPS before it",
+        )
 
 
 def _certificate(settings: Settings) -> Iterator[Finding]:
-    if settings.tls_certificate is None:
-        return
-    judged = judge_certificate(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
-    if judged.fault:
-        yield _bad(
-            "certificate", judged.fault, "Renew it, or correct tls_certificate, tls_key, tls_client_ca"
-        )
-    elif judged.days < 30:
-        yield _warn("certificate", f"expires in {judged.days} days", "Renew it, then restart")
-    else:
-        yield _fine("certificate", f"valid for {judged.days} days more")
+    for prefix, certificate, key, authorities in (
+        ("tls", settings.tls_certificate, settings.tls_key, settings.tls_client_ca),
+        ("http", settings.http_certificate, settings.http_key, None),
+    ):
+        if certificate is None:
+            continue
+        judged = judge_certificate(certificate, key, authorities)
+        if judged.fault:
+            names = f"{prefix}_certificate, {prefix}_key" + (", tls_client_ca" if authorities else "")
+            yield _bad("certificate", judged.fault, f"Renew it, or correct {names}")
+        elif judged.days < 30:
+            yield _warn("certificate", f"expires in {judged.days} days", "Renew it, then restart")
+        else:
+            yield _fine("certificate", f"valid for {judged.days} days more")
 
 
 def _ports(settings: Settings, roles: Sequence[Running]) -> Iterator[Finding]:
-    wanted = [("dicom_port", settings.dicom_port)] if settings.dicom_port else []
-    wanted += [("dicom_tls_port", settings.dicom_tls_port)] if settings.tls else []
-    for name, port in wanted:
+    wanted = [("dicom_port", settings.host, settings.dicom_port)]
+    wanted += [("dicom_tls_port", settings.host, settings.dicom_tls_port)] if settings.tls else []
+    wanted += [("http_port", settings.web_host, settings.http_port)]
+    for name, host, port in wanted:
+        if not port:
+            continue
         ours = [role for role in roles if port in role.ports]
         if ours:
             pids = ", ".join(f"{role.name} (process {role.pid})" for role in ours)
-            yield _fine("ports", f"{settings.host}:{port} is served by {pids}")
-        elif not (why := _taken(settings.host, port)):
-            yield _fine("ports", f"{settings.host}:{port} is free")
+            yield _fine("ports", f"{host}:{port} is served by {pids}")
+        elif not (why := _taken(host, port)):
+            yield _fine("ports", f"{host}:{port} is free")
         else:
-            yield _bad(
-                "ports", f"{settings.host}:{port} cannot be used: {why}", f"Free it, or set {name} to another"
-            )
-    ports = {port for _, port in wanted}
+            yield _bad("ports", f"{host}:{port} cannot be used: {why}", f"Free it, or set {name} to another")
+    ports = {port for _, _, port in wanted}
     for role in roles:
         if elsewhere := sorted(set(role.ports) - ports):
             listed = ", ".join(f"{role.host}:{port}" for port in elsewhere)
@@ -200,8 +231,8 @@ def _people(archive: Archive) -> Iterator[Finding]:
         )
     if held:
         yield _warn("quarantine", f"{held} objects are held", "See `hounsfield quarantine list`")
-    if not any(account.role == "admin" and not account.disabled for account in accounts):
-        yield _warn("users", "there is no administrator", "hounsfield user add NAME --role admin")
+    if not any(account.role == Role.ADMINISTRATOR and not account.disabled for account in accounts):
+        yield _warn("users", "there is no administrator", "hounsfield user add NAME --role administrator")
 
 
 def _jobs(archive: Archive, roles: Sequence[Running]) -> Iterator[Finding]:
@@ -225,22 +256,46 @@ def _jobs(archive: Archive, roles: Sequence[Running]) -> Iterator[Finding]:
 
 def _pixels(found: Inventory) -> Iterator[Finding]:
     """Pixels against index, both ways."""
-    if found.faults:
+    if found.faulty:
         yield _bad(
             "pixels",
-            f"{len(found.faults)} of {found.objects} objects are not where the index says",
+            f"{found.faulty} of {found.objects} objects are not where the index says",
             "Bring the named files back from a backup, then run this again",
             [f"{fault.sop_instance_uid}: {fault.why}" for fault in found.faults],
+            found.faulty,
         )
     else:
         yield _fine("pixels", f"all {found.objects} objects of the index are there, in {found.blobs} blobs")
-    if found.unnamed:
+    if found.strays:
         yield _warn(
             "pixels",
-            f"{len(found.unnamed)} blobs are in no index; a crash leaves such, and nothing of them was "
+            f"{found.strays} blobs are in no index; a crash leaves such, and nothing of them was "
             "acknowledged unless they came from a backup",
-            "Start the archive, which replays its logs; what is still named then can be imported or removed",
+            "Start the archive, which replays its logs; the worker removes those whose objects are whole "
+            "elsewhere some hours after; what is still named then can be imported or removed",
             [f"{key} ({length} bytes)" for key, length in found.unnamed],
+            found.strays,
+        )
+
+
+def _set_aside(archive: Archive) -> Iterator[Finding]:
+    """Objects that were acknowledged and that the index could not take."""
+    why = "`hounsfield ledger` says why; report that"
+    if files := archive.blobs.aside():
+        yield _bad(
+            "set aside",
+            f"{len(files)} objects that were acknowledged could not be entered into the index; their files "
+            f"are kept in {archive.settings.data / 'set-aside'}",
+            f"{why}. With a release that can read them: hounsfield import that folder, then remove it",
+            [f"{name} ({length} bytes)" for name, length in files],
+        )
+    with archive.database.read() as tx:
+        held = sum(1 for _ in tx.index.quarantine(reason=QuarantineReason.NOT_ENTERED))
+    if held:
+        yield _bad(
+            "set aside",
+            f"{held} objects that were acknowledged are held, since the index failed at them",
+            f"{why}. With a release that can: hounsfield quarantine release --held-for not-entered",
         )
 
 
@@ -253,8 +308,9 @@ def _ledger(archive: Archive) -> Finding:
     return _fine("ledger", f"{len(reports)} chains, {sum(r.events for r in reports)} events, all whole")
 
 
-def _hashes(archive: Archive, actor: str) -> Finding:
-    verified = Verifier(archive.database, archive.blobs, archive.clock, actor=actor).everything()
+def _hashes(archive: Archive, actor: str, progress: Callable[[Verified], None]) -> Finding:
+    verifier = Verifier(archive.database, archive.blobs, archive.clock, actor=actor, progress=progress)
+    verified = verifier.everything()
     if verified.damaged:
         return _bad(
             "hashes",

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from struct import pack
 
-from hounsfield.domain.attributes import ATTRIBUTES, UNIQUE_KEY, Attribute, Kind
+from hounsfield.domain.attributes import ATTRIBUTES, UNIQUE_KEY, Attribute
 from hounsfield.domain.errors import RefusedError
-from hounsfield.domain.matching import NOTHING, is_universal, key_span, whole
-from hounsfield.domain.query import Criterion, Level, Moment, Name, OneOf, Query, Range, Single, Wildcard
+from hounsfield.domain.matching import whole
+from hounsfield.domain.query import Adjustment, Level, Query
+from hounsfield.domain.timezones import offset_of
 from hounsfield.ports.index import Index
+from hounsfield.services.search import BY_TAG, OF_REQUEST, REQUEST_ATTRIBUTES, Criteria, UnreadableKeyError
 from hounsfield.wire.dicomfile.elements import Element
 from hounsfield.wire.dicomfile.text import choose_character_set, decode_text, encode_text
 
@@ -25,7 +28,6 @@ MISMATCH, UNABLE = 0xA900, 0xC000
 PENDING, PENDING_UNSUPPORTED = 0xFF00, 0xFF01
 
 CHARACTER_SET, LEVEL, RETRIEVE_AE, AVAILABILITY = 0x00080005, 0x00080052, 0x00080054, 0x00080056
-REQUEST_ATTRIBUTES = 0x00400275
 #: Keys that say how to ask or how to answer, not what is looked for.
 _NOT_KEYS = frozenset({CHARACTER_SET, LEVEL, 0x00080053, RETRIEVE_AE, AVAILABILITY})
 
@@ -35,16 +37,6 @@ MODELS: Mapping[str, tuple[Level, ...]] = {
     "study": (Level.STUDY, Level.SERIES, Level.IMAGE),
     "patient-study-only": (Level.PATIENT, Level.STUDY),
 }
-#: In the items of Request Attributes Sequence; elsewhere these tags are other attributes.
-_OF_REQUEST = {ATTRIBUTES[k].tag: ATTRIBUTES[k] for k in ("ScheduledProcedureStepID", "RequestedProcedureID")}
-_BY_TAG = {found.tag: found for found in ATTRIBUTES.values() if found.tag not in _OF_REQUEST}
-_DATE_AND_TIME = (
-    ("StudyDate", "StudyTime"),
-    ("SeriesDate", "SeriesTime"),
-    ("PerformedProcedureStepStartDate", "PerformedProcedureStepStartTime"),
-    ("ContentDate", "ContentTime"),
-)
-
 Identifier = Mapping[int, Element]
 #: (tag, VR, value field or items), as `elements.encode` takes it.
 Item = tuple[int, str, "bytes | list[list[Item]]"]
@@ -63,14 +55,17 @@ class IdentifierRefusedError(RefusedError):
 @dataclass(frozen=True, slots=True)
 class FindRequest:
     """A C-FIND request: its information model (a key of MODELS), its decoded identifier, what the association
-    negotiated (PS3.4 C.5.1.1), and the character set that the asking device is known for ('' for none)."""
+    negotiated (PS3.4 C.5.1.1), the character set that the asking device is known for ('' for none), and the
+    zone of studies that name none."""
 
     model: str
     identifier: Identifier
     relational: bool = False
     fuzzy: bool = False
     combined_date_time: bool = False
+    timezone_adjustment: bool = False
     character_set: str = ""
+    timezone: tzinfo = UTC
 
 
 @dataclass(slots=True)
@@ -131,11 +126,11 @@ class Plan:
 
     def _nested(self, found: _Field, row: Mapping[str, str], character_set: str) -> list[list[Item]]:
         """One item where the series came of a request, else none."""
-        if not any(row[attribute.keyword] for attribute in _OF_REQUEST.values()):
+        if not any(row[attribute.keyword] for attribute in OF_REQUEST.values()):
             return []
         item: list[Item] = []
         for tag, vr in found.nested:
-            text = row[_OF_REQUEST[tag].keyword] if tag in _OF_REQUEST else ""
+            text = row[OF_REQUEST[tag].keyword] if tag in OF_REQUEST else ""
             item.append((tag, vr, encode_text(text, character_set, vr)))
         return [item]
 
@@ -143,7 +138,7 @@ class Plan:
         """'' where the answer is ASCII, else the first of the sets we would rather use that has all of it."""
         keywords = [found.keyword for found in self._fields if found.keyword]
         if any(found.nested for found in self._fields):
-            keywords += [attribute.keyword for attribute in _OF_REQUEST.values()]
+            keywords += [attribute.keyword for attribute in OF_REQUEST.values()]
         texts = [text for keyword in keywords if not (text := row[keyword]).isascii()]
         if not texts:
             return ""
@@ -176,7 +171,7 @@ class _Reader:
         sent = found.value.decode("latin-1").strip(" \0") if found and isinstance(found.value, bytes) else ""
         self.character_set = sent or request.character_set
         self.level = self._level()
-        self.criteria: dict[str, Criterion] = {}
+        self.criteria = Criteria(self.level, fuzzy=request.fuzzy)
         self.wanted: set[str] = set()
         self.supported = True
         self.fields: dict[int, _Field] = {}
@@ -201,8 +196,9 @@ class _Reader:
         ):
             self.fields[tag] = _Field(tag, vr, value=text.encode())
         if self.request.combined_date_time:
-            self._combine_dates_and_times()
-        query = Query(self.level, self.criteria, frozenset(self.wanted))
+            self.criteria.combine_dates_and_times()
+        wanted, adjustment = frozenset(self.wanted), self._adjustment()
+        query = Query(self.level, self.criteria.found, wanted, adjustment=adjustment)
         preferred = dict.fromkeys(found for found in (self.request.character_set, self.sent) if found)
         fields = tuple(self.fields[tag] for tag in sorted(self.fields))
         return Plan(query, self.supported, fields, tuple(preferred))
@@ -217,6 +213,18 @@ class _Reader:
             known = ", ".join(levels)
             raise IdentifierRefusedError(MISMATCH, f"Query/Retrieve Level is not one of {known}", LEVEL)
         return levels[text]
+
+    def _adjustment(self) -> Adjustment | None:
+        """Where it was negotiated, and the identifier names a zone (PS3.4 C.2.2.2.1.3)."""
+        attribute = ATTRIBUTES["TimezoneOffsetFromUTC"]
+        found = self.request.identifier.get(attribute.tag)
+        asked = self._text(found, attribute.vr) if found and self.request.timezone_adjustment else ""
+        if not asked:
+            return None
+        if offset_of(asked) is None:
+            why = f"{attribute.keyword} cannot be read; +0100 is one"
+            raise IdentifierRefusedError(UNABLE, why, attribute.tag)
+        return Adjustment(asked, self.request.timezone)
 
     def _text(self, element: Element, vr: str) -> str:
         if not isinstance(element.value, bytes):
@@ -242,16 +250,16 @@ class _Reader:
         if isinstance(element.value, list):
             self._sequence(tag, element.value)
             return
-        attribute = _BY_TAG.get(tag)
-        if attribute is not None and attribute.level <= self.level:
-            self._match(attribute, element)
-            self._return(attribute)
-            return
-        if tag == ATTRIBUTES["Modality"].tag and self.level is Level.STUDY:
-            self._match(ATTRIBUTES["ModalitiesInStudy"], element)
-        else:
+        attribute = self.criteria.attribute((tag,))
+        if attribute is None:
             self.supported = False
-        self.fields[tag] = _Field(tag, attribute.vr if attribute else element.vr)
+        else:
+            self._match(attribute, element)
+            if attribute.tag == tag:
+                self._return(attribute)
+                return
+        own = BY_TAG.get(tag)
+        self.fields[tag] = _Field(tag, own.vr if own else element.vr)
 
     def _return(self, attribute: Attribute) -> None:
         self.wanted.add(attribute.keyword)
@@ -264,69 +272,30 @@ class _Reader:
             return
         keys = items[0] if items else {}
         for nested, element in keys.items():
-            if nested in _OF_REQUEST:
-                self._match(_OF_REQUEST[nested], element)
-            else:
+            attribute = self.criteria.attribute((tag, nested))
+            if attribute is None:
                 self.supported = False
+            else:
+                self._match(attribute, element)
         asked = [
             (nested, keys[nested].vr) for nested in sorted(keys) if not isinstance(keys[nested].value, list)
         ]
-        shown = [(nested, _OF_REQUEST[nested].vr if nested in _OF_REQUEST else vr) for nested, vr in asked]
+        shown = [(nested, OF_REQUEST[nested].vr if nested in OF_REQUEST else vr) for nested, vr in asked]
         self.fields[tag] = _Field(
-            tag, "SQ", nested=tuple(shown or [(t, a.vr) for t, a in _OF_REQUEST.items()])
+            tag, "SQ", nested=tuple(shown or [(t, a.vr) for t, a in OF_REQUEST.items()])
         )
-        self.wanted.update(attribute.keyword for attribute in _OF_REQUEST.values())
+        self.wanted.update(attribute.keyword for attribute in OF_REQUEST.values())
 
     def _match(self, attribute: Attribute, element: Element) -> None:
-        """The criterion of one key, unless it is universal or of what is only returned."""
-        if attribute.kind is Kind.COUNT or attribute.keyword == "TimezoneOffsetFromUTC":
-            return
+        """Raises IdentifierRefusedError."""
         if attribute.vr == "US" and isinstance(element.value, bytes):
             text = "\\".join(str(int.from_bytes(pair, "little")) for pair in _pairs(element.value))
         else:
             text = self._text(element, attribute.vr)
-        if not text.strip(" *\\"):
-            return
-        criterion = self._criterion(attribute, text)
-        unreadable = key_span(criterion, attribute) == NOTHING
-        if attribute.kind is Kind.NUMBER:
-            values = text.split("\\")
-            unreadable = any(whole(value) is None for value in values)
-        if unreadable:
-            raise IdentifierRefusedError(UNABLE, f"{attribute.keyword} cannot be read", attribute.tag)
-        if not is_universal(criterion, attribute):
-            self.criteria.setdefault(attribute.keyword, criterion)
-
-    def _criterion(self, attribute: Attribute, text: str) -> Criterion:
-        if attribute.kind is Kind.NAME:
-            return Name(text, self.request.fuzzy)
-        if attribute.kind in (Kind.DATE, Kind.TIME) and "-" in text:
-            low, _, high = text.partition("-")
-            return Range(low.strip(), high.strip())
-        if "\\" in text:
-            return OneOf(tuple(value for value in text.split("\\") if value.strip()))
-        if attribute.kind in (Kind.TEXT, Kind.SET, Kind.UID) and ("*" in text or "?" in text):
-            return Wildcard(text)
-        return Single(text)
-
-    def _combine_dates_and_times(self) -> None:
-        """Ranges of a date and its time become one of moments (PS3.4 C.2.2.2.5.4)."""
-        for date_keyword, time_keyword in _DATE_AND_TIME:
-            days, times = self.criteria.get(date_keyword), self.criteria.get(time_keyword)
-            if not isinstance(days, Single | Range) or not isinstance(times, Single | Range):
-                continue
-            first, last = _ends(days, ".")
-            earliest, latest = _ends(times, ":")
-            low = first + earliest if len(first) == 8 else first
-            high = last + latest if len(last) == 8 else last
-            self.criteria[date_keyword] = Moment(date_keyword, time_keyword, low, high)
-            del self.criteria[time_keyword]
-
-
-def _ends(criterion: Single | Range, separators: str) -> tuple[str, str]:
-    ends = (criterion.value,) * 2 if isinstance(criterion, Single) else (criterion.low, criterion.high)
-    low, high = (end.translate({ord(c): None for c in separators}) for end in ends)
-    return low, high
+        try:
+            self.criteria.match(attribute, text)
+        except UnreadableKeyError as error:
+            raise IdentifierRefusedError(UNABLE, error.what, attribute.tag) from error
 
 
 def _pairs(value: bytes) -> list[bytes]:

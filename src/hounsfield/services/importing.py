@@ -27,7 +27,8 @@ from hounsfield.ports.database import Database
 from hounsfield.services.finished import Finished
 from hounsfield.services.indexing import Result
 from hounsfield.services.rounds import OUT_OF_RESOURCES
-from hounsfield.services.store import Store, scan
+from hounsfield.services.scanning import scan
+from hounsfield.services.store import Store
 from hounsfield.services.walking import Found, Passed, Stream, walk
 from hounsfield.wire.dicomfile.errors import MalformedError
 from hounsfield.wire.dicomfile.part10 import FileMeta, read_meta

@@ -16,7 +16,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hounsfield.domain.errors import (
     DatabaseSetBackError,
@@ -25,12 +25,13 @@ from hounsfield.domain.errors import (
     StorageFullError,
 )
 from hounsfield.domain.events import Event, Recorded, Subjects
-from hounsfield.domain.stored import Arrival, Outcome
+from hounsfield.domain.stored import Arrival, Outcome, QuarantineReason
 from hounsfield.domain.study import Location
 from hounsfield.ports.clock import Clock
 from hounsfield.ports.database import Database, Transaction
 from hounsfield.ports.index import Entered
 from hounsfield.ports.jobs import NewJob
+from hounsfield.services.setting_aside import in_words
 
 log = logging.getLogger(__name__)
 
@@ -172,11 +173,12 @@ class Indexer:
     def _urgent(self) -> bool:
         return bool(self._waiters) or self._closing or len(self._items) >= BATCH
 
-    def _enter(self, batch: Sequence[Durable]) -> None:
-        deadline = self.clock.monotonic() + CLOSING_SECONDS
+    def _enter(self, batch: Sequence[Durable], trouble: str = "") -> None:
+        """`trouble`: why the index failed at the one object of the batch, which is to be held for that."""
+        deadline, again = self.clock.monotonic() + CLOSING_SECONDS, False
         while True:
             try:
-                results = self._commit([item.arrival for item in batch])
+                results = self._commit([item.arrival for item in batch], trouble)
             except (DatabaseUnavailableError, StorageFullError) as error:
                 if not self._closing:
                     deadline = self.clock.monotonic() + CLOSING_SECONDS
@@ -199,11 +201,20 @@ class Indexer:
                         self._enter((item,))
                 return
             except Exception as error:
-                if len(batch) == 1:
-                    self._give_up(batch, error)
-                else:  # one bad object never blocks the others: each gets a transaction of its own
+                if len(batch) > 1:  # one bad object never blocks the others: each gets its own transaction
                     for item in batch:
                         self._enter((item,))
+                elif trouble:
+                    self._give_up(batch, error)
+                elif not again:  # it may have been a trouble of the machine, which passes
+                    again = True
+                    with self._lock:
+                        self._lock.wait(RETRY_SECONDS)
+                    continue
+                else:
+                    log.error("the index failed at an object; it is held in quarantine", exc_info=error)
+                    to_hold = replace(batch[0].arrival, quarantine=QuarantineReason.NOT_ENTERED)
+                    self._enter((Durable(to_hold, batch[0].future),), in_words(error))
                 return
             else:
                 self.away = False
@@ -213,19 +224,20 @@ class Indexer:
                 return
 
     def _give_up(self, batch: Sequence[Durable], error: Exception) -> None:
-        """They stay in the log, whose checkpoint stops here: the next start tries again."""
+        """They stay in the log, whose checkpoint stops here: the next start tries again, and sets aside what
+        it cannot enter either."""
         self.stuck = True
         log.error("kept objects are not in the index; a restart tries again", exc_info=error)
         for item in batch:
             _settle(item, error)
 
-    def _commit(self, arrivals: Sequence[Arrival]) -> list[Result]:
+    def _commit(self, arrivals: Sequence[Arrival], trouble: str = "") -> list[Result]:
         now = self.clock.now()
         with self.database.write(synced=False) as tx:
             if any(arrival.location is NOWHERE for arrival in arrivals):
                 _check_kept(tx, arrivals)
             entered = tx.index.enter(arrivals)
-            recorded = record(tx, arrivals, entered, now)
+            recorded = record(tx, arrivals, entered, now, trouble)
             if self.set_back or recorded[0].n <= self._last:
                 raise self._was_set_back()
             packing = self._enqueue_packing(tx, arrivals, entered, now)
@@ -309,15 +321,16 @@ def _check_kept(tx: Transaction, arrivals: Sequence[Arrival]) -> None:
 
 
 def record(
-    tx: Transaction, arrivals: Sequence[Arrival], entered: Sequence[Entered], now: int
+    tx: Transaction, arrivals: Sequence[Arrival], entered: Sequence[Entered], now: int, trouble: str = ""
 ) -> list[Recorded]:
-    """Write the ledger events of a round: one for the objects of each association, series and outcome."""
+    """Write the ledger events of a round: one for the objects of each association, series and outcome.
+    `trouble`: why the index failed at what is now held."""
     events: list[Event] = []
     groups: dict[tuple[str, str, Outcome, bool], list[object]] = {}
     for arrival, result in zip(arrivals, entered, strict=True):
         origin = arrival.origin
         subjects = _subjects(arrival)
-        actor = f"device:{origin.device}" if origin.device else "system"
+        actor = origin.actor
         if result.new_study:
             events.append(Event("study.created", now, subjects, actor))
         if result.new_series:
@@ -357,6 +370,8 @@ def record(
             events.append(Event("instance.conflict", now, subjects, actor, payload=details))
         else:
             details["reason"] = result.reason
+            if trouble:
+                details["why"] = trouble
             events.append(Event("instance.quarantined", now, subjects, actor, payload=details))
     return tx.ledger.append(events)
 

@@ -1,17 +1,25 @@
-"""Pixels against index, both ways: is every location there, is every blob named."""
+"""Pixels against index, both ways: is every location there, is every blob named.
+
+Blobs on the disk and rows of the index come in the order of their keys and are merged: what is held in memory
+does not grow with the archive. The archive may be running: what looks wrong is looked at a second time.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from hounsfield.domain.query import Level, Query
-from hounsfield.domain.study import Location
 from hounsfield.ports.blobs import Blobs
 from hounsfield.ports.database import Database
+from hounsfield.ports.index import Extent
 
 IN_PLACE = "file:"
+LOGS = "log/"
+#: Blobs of one question to the index.
+BATCH = 200
+#: Of what is wrong, so many are named; the others are counted.
+MOST_NAMED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,83 +31,114 @@ class Fault:
 
 @dataclass(slots=True)
 class Inventory:
+    """`faults` and `unnamed` (key, length) name the first MOST_NAMED of what is counted beside them."""
+
     objects: int = 0
     blobs: int = 0
+    faulty: int = 0
     faults: list[Fault] = field(default_factory=list)
-    #: Blobs that no row of the index names, and that nothing explains: (key, length).
+    #: Blobs that no row of the index names, and that nothing explains.
+    strays: int = 0
     unnamed: list[tuple[str, int]] = field(default_factory=list)
 
 
-def take_inventory(database: Database, blobs: Blobs) -> Inventory:
-    """Compare the two. The archive may be running: what looks wrong is looked at a second time."""
-    sizes = dict(blobs.keys())
-    found = Inventory(blobs=len(sizes))
-    suspects = []
-    for sop, location in _locations(database):
-        found.objects += 1
-        if _fault(location, sizes.get):
-            suspects.append((sop, location))
-    if suspects:
-        sizes = dict(blobs.keys())  # segments and packs that were made meanwhile
-        for sop, location in suspects:
-            now = _located(database, sop, location)
-            if now is not None and (why := _fault(now, sizes.get)):
-                found.faults.append(Fault(sop, now.key, why))
-    found.unnamed = _unnamed(database, blobs, sizes)
+def take_inventory(
+    database: Database, blobs: Blobs, progress: Callable[[int], None] = lambda _: None
+) -> Inventory:
+    """Compare the two. `progress` gets the number of objects looked at so far."""
+    found = Inventory()
+    newest: dict[str, str] = {}  # log -> its last segment, to which it writes
+    segments: list[str] = []  # that no row names
+    for key, length, extent in _merged(blobs.keys(), _extents(database)):
+        found.blobs += length is not None
+        if length is not None and key.startswith(LOGS):
+            newest[key.rpartition("/")[0]] = key
+        if extent is not None:
+            found.objects += extent.objects
+            progress(found.objects)
+            if extent.objects and _is_wrong(blobs, key, length, extent):
+                _look_again(database, blobs, key, found)
+        elif key.startswith(LOGS):
+            segments.append(key)
+        else:
+            _note_stray(database, blobs, key, found)
+    for key in segments:
+        if key not in newest.values():
+            _note_stray(database, blobs, key, found)
     return found
 
 
-def _locations(database: Database) -> Iterator[tuple[str, Location]]:
-    """Where every current and every held object is."""
-    with database.read() as tx:
-        wanted = frozenset({"StudyInstanceUID"})
-        studies = [row["StudyInstanceUID"] for row in tx.index.search(Query(Level.STUDY, {}, wanted))]
-        held = [(h.arrival.keys.instance.sop_instance_uid, h.arrival.location) for h in tx.index.quarantine()]
-    for study in studies:
+def unnamed_files(database: Database, blobs: Blobs) -> Iterator[str]:
+    """Blobs but log segments that no row names, as it seems at a first look."""
+    named = itertools.chain.from_iterable(_batches(database))
+    row = next(named, None)
+    there = blobs.keys()
+    for key, _ in there:
+        while row is not None and row < key:
+            row = next(named, None)
+        if row != key and not key.startswith(LOGS):
+            yield key
+
+
+def _batches(database: Database) -> Iterator[list[str]]:
+    """Keys of the index in order, each batch in a transaction of its own: no writer waits, no log grows."""
+    last = ""
+    while True:
         with database.read() as tx:
-            kept = [(i.sop_instance_uid, i.location) for i in tx.index.instances(study=study)]
-        yield from kept
-    yield from held
+            keys = tx.index.blobs_after(last, BATCH)
+        if not keys:
+            return
+        yield keys
+        last = keys[-1]
 
 
-def _located(database: Database, sop: str, before: Location) -> Location | None:
-    """Where the object is now; None where it was given up meanwhile."""
+def _extents(database: Database) -> Iterator[tuple[str, Extent]]:
+    for keys in _batches(database):
+        with database.read() as tx:
+            extents = tx.index.extents(keys)
+        yield from sorted(extents.items())
+
+
+def _merged(
+    there: Iterator[tuple[str, int]], named: Iterator[tuple[str, Extent]]
+) -> Iterator[tuple[str, int | None, Extent | None]]:
+    """Key, length on the disk, extent in the index, where each has it."""
+    file, row = next(there, None), next(named, None)
+    while file is not None or row is not None:
+        if row is None or (file is not None and file[0] < row[0]):
+            assert file is not None
+            yield file[0], file[1], None
+            file = next(there, None)
+        elif file is None or row[0] < file[0]:
+            yield row[0], None, row[1]
+            row = next(named, None)
+        else:
+            yield file[0], file[1], row[1]
+            file, row = next(there, None), next(named, None)
+
+
+def _is_wrong(blobs: Blobs, key: str, length: int | None, extent: Extent) -> bool:
+    if length is None and key.startswith(IN_PLACE):
+        length = blobs.length(key)
+    return length is None or length < extent.end
+
+
+def _look_again(database: Database, blobs: Blobs, key: str, found: Inventory) -> None:
+    """Segments, packs and rows may have come and gone since; what is still wrong is noted."""
+    length = blobs.length(key)  # before the index is asked: bytes go only when no row needs them any more
     with database.read() as tx:
-        current = tx.index.locate(sop)
-        held = any(h.arrival.location == before for h in tx.index.quarantine())
-    if held:
-        return before
-    return current.location if current is not None else None
+        count, uids = tx.index.beyond(key, -1 if length is None else length, MOST_NAMED)
+    why = f"{key} is missing" if length is None else f"{key} ends at {length}, before the object does"
+    found.faulty += count
+    found.faults += [Fault(uid, key, why) for uid in uids[: MOST_NAMED - len(found.faults)]]
 
 
-def _fault(location: Location, size_of: Callable[[str], int | None]) -> str:
-    """What is wrong with a location; '' for nothing."""
-    if location.key.startswith(IN_PLACE):
-        try:
-            size: int | None = Path(location.key.removeprefix(IN_PLACE)).stat().st_size
-        except OSError as error:
-            return f"{location.key}: {error.strerror}"
-    else:
-        size = size_of(location.key)
-    if size is None:
-        return f"{location.key} is missing"
-    end = location.offset + location.length
-    return f"{location.key} ends at {size}, the object at {end}" if end > size else ""
-
-
-def _unnamed(database: Database, blobs: Blobs, sizes: dict[str, int]) -> list[tuple[str, int]]:
-    """Blobs that are in no index, except the segment that each log writes to."""
+def _note_stray(database: Database, blobs: Blobs, key: str, found: Inventory) -> None:
     with database.read() as tx:
-        named = {key for key, _ in tx.index.blob_rows()}
-    newest: dict[str, str] = {}
-    for key in sizes:
-        if key.startswith("log/"):
-            writer = key.rpartition("/")[0]
-            newest[writer] = max(newest.get(writer, ""), key)
-    suspects = [key for key in sizes if key not in named and key not in newest.values()]
-    if not suspects:
-        return []
-    there = dict(blobs.keys())
-    with database.read() as tx:
-        named = {key for key, _ in tx.index.blob_rows()}
-    return [(key, there[key]) for key in suspects if key in there and key not in named]
+        named = tx.index.extents([key])
+    length = blobs.length(key)
+    if named or length is None:
+        return
+    found.strays += 1
+    if len(found.unnamed) < MOST_NAMED:
+        found.unnamed.append((key, length))

@@ -55,14 +55,15 @@ def release(
 def drop(database: Database, clock: Clock, actor: str, ids: Sequence[int], why: str) -> int:
     """Give held objects up for good, with who, when and why in the ledger. Raises NotFoundError.
 
-    Their bytes go when the blob that holds them is no longer named by anything.
+    Their bytes go when the blob that holds them is no longer named by anything. Until then a log may be
+    replayed that has them behind its checkpoint: the event tells recovery to pass them over.
     """
     with database.write() as tx:
         held = _named(tx, ids)
         tx.index.drop_held([h.id for h in held])
-        given_up: dict[tuple[Subjects, str], list[list[str]]] = defaultdict(list)
+        given_up: dict[tuple[Subjects, str], list[Held]] = defaultdict(list)
         for one in held:
-            given_up[_subjects(one.arrival), one.reason].append([_sop(one), one.arrival.content_hash.hex()])
+            given_up[_subjects(one.arrival), one.reason].append(one)
         tx.ledger.append(
             [
                 Event(
@@ -70,9 +71,14 @@ def drop(database: Database, clock: Clock, actor: str, ids: Sequence[int], why: 
                     clock.now(),
                     subjects,
                     actor,
-                    payload={"objects": objects, "reason": reason, "why": why},
+                    payload={
+                        "objects": [[_sop(one), one.arrival.content_hash.hex()] for one in some],
+                        "places": [[one.arrival.location.key, one.arrival.location.offset] for one in some],
+                        "reason": reason,
+                        "why": why,
+                    },
                 )
-                for (subjects, reason), objects in given_up.items()
+                for (subjects, reason), some in given_up.items()
             ]
         )
     return len(held)

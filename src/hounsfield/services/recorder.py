@@ -16,6 +16,7 @@ from dataclasses import replace
 from hounsfield.domain.errors import HounsfieldError
 from hounsfield.domain.events import Event
 from hounsfield.ports.database import Database
+from hounsfield.services.metrics import happened
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,10 @@ class Recorder:
             self._wake.clear()
             batch = [self._waiting.popleft() for _ in range(min(FLUSH_EVENTS, len(self._waiting)))]
             if batch:
-                failures = 0 if self._write(batch, last_try=self._closing and failures > 3) else failures + 1
+                written = self._write(batch, last_try=self._closing and failures > 3)
+                failures = 0 if written else failures + 1
+                if written:
+                    happened(batch)
             if self._waiting:
                 self._wake.set()
             elif self._closing:

@@ -6,10 +6,16 @@ the index knows already comes out as known. So it may be stopped and repeated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from hounsfield.domain.errors import ConflictError, DamagedError
+from hounsfield.domain.errors import (
+    ConflictError,
+    DamagedError,
+    DatabaseUnavailableError,
+    StorageFullError,
+)
 from hounsfield.domain.events import Event
 from hounsfield.domain.identify import Refusal
 from hounsfield.domain.stored import Arrival, Outcome, QuarantineReason
@@ -18,14 +24,20 @@ from hounsfield.ports.blobs import Blobs, Replay, Replayed
 from hounsfield.ports.clock import Clock
 from hounsfield.ports.database import Database
 from hounsfield.ports.jobs import NewJob
+from hounsfield.ports.ledger import LedgerFilter
 from hounsfield.services.indexing import PACK_SERIES, record
-from hounsfield.services.store import scan
+from hounsfield.services.scanning import scan
+from hounsfield.services.setting_aside import in_words, set_aside
 from hounsfield.services.verify import Damage, damage_events
 from hounsfield.wire.dicomfile.part10 import read_meta
+
+log = logging.getLogger(__name__)
 
 BATCH = 128
 #: Headers end within this much of nearly every object.
 HEADER = 1024 * 1024
+#: Troubles of the machine, not of a record: the next start tries again.
+PASSING = (DatabaseUnavailableError, StorageFullError, OSError, MemoryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +50,19 @@ class Recovered:
     known: int
     torn: int
     damaged: int
+    set_aside: int = 0
 
 
 def recover(database: Database, blobs: Blobs, clock: Clock, *, settle: float) -> list[Recovered]:
     """Replay every log that no living process has open; its checkpoint is then at its end.
 
-    Call it before a role opens its own log. Raises DamagedError when a record cannot be entered: nothing
-    is then skipped, and the log stays as it is.
+    Call it before a role opens its own log. A record that cannot be entered is set aside, its bytes kept;
+    while database or disk fail nothing is, and the log stays as it is: raises what they raise.
     """
     done = []
     for writer in blobs.writers():
         try:
-            recovered = _recover(writer, database, blobs, clock, settle)
+            recovered = _Recovery(writer, database, blobs, clock, settle).run()
         except ConflictError:
             continue  # open in a process that lives: it has recovered it itself
         if recovered is not None:
@@ -57,39 +70,118 @@ def recover(database: Database, blobs: Blobs, clock: Clock, *, settle: float) ->
     return done
 
 
-def _recover(writer: str, database: Database, blobs: Blobs, clock: Clock, settle: float) -> Recovered | None:
-    replay = blobs.replay(writer)
-    entered = known = 0
-    try:
-        while batch := _batch(replay):
-            fresh = _unknown(database, batch)
-            known += len(batch) - len(fresh)
-            arrivals = [_arrival(blobs, one) for one in fresh]
-            count = _enter(database, clock, arrivals, settle) if arrivals else 0
-            entered += count
-            known += len(arrivals) - count
-    finally:
-        replay.close()
-    if not (replay.segments or replay.torn):
-        return None
-    damaged = _damaged(database, replay.damaged)
-    now = clock.now()
-    payload: dict[str, object] = {
-        "segments": replay.segments,
-        "entered": entered,
-        "known": known,
-        "torn": replay.torn,
-    }
-    with database.write() as tx:
-        tx.ledger.append(
-            [Event("log.replayed", now, payload=payload), *damage_events(damaged, now, "system")]
+class _Recovery:
+    """The replay of one log."""
+
+    def __init__(self, writer: str, database: Database, blobs: Blobs, clock: Clock, settle: float) -> None:
+        self.writer = writer
+        self.database = database
+        self.blobs = blobs
+        self.clock = clock
+        self.settle = settle
+        self.entered = self.known = self.set_aside = 0
+        #: Study Instance UID -> where objects were that a person has given up.
+        self._given_up: dict[str, set[tuple[str, int]]] = {}
+
+    def run(self) -> Recovered | None:
+        replay = self.blobs.replay(self.writer)
+        try:
+            while batch := _batch(replay):
+                self._replay(batch)
+        finally:
+            replay.close()
+        if not (replay.segments or replay.torn):
+            return None
+        damaged = _damaged(self.database, replay.damaged)
+        now = self.clock.now()
+        payload: dict[str, object] = {
+            "segments": replay.segments,
+            "entered": self.entered,
+            "known": self.known,
+            "torn": replay.torn,
+        }
+        if self.set_aside:
+            payload["set_aside"] = self.set_aside
+        with self.database.write() as tx:
+            tx.ledger.append(
+                [Event("log.replayed", now, payload=payload), *damage_events(damaged, now, "system")]
+            )
+        log = self.blobs.open_log(self.writer)
+        try:
+            log.checkpoint()
+        finally:
+            log.close()
+        return Recovered(
+            self.writer, replay.segments, self.entered, self.known, replay.torn, len(damaged), self.set_aside
         )
-    log = blobs.open_log(writer)
-    try:
-        log.checkpoint()
-    finally:
-        log.close()
-    return Recovered(writer, replay.segments, entered, known, replay.torn, len(damaged))
+
+    def _replay(self, batch: Sequence[Replayed]) -> None:
+        fresh = _unknown(self.database, batch)
+        self.known += len(batch) - len(fresh)
+        pairs = []
+        for one in fresh:
+            try:
+                arrival = _arrival(self.blobs, one)
+            except PASSING:
+                raise
+            except Exception as error:
+                self._set_aside(one, error)
+                continue
+            if self._was_given_up(arrival):
+                self.known += 1
+            else:
+                pairs.append((one, arrival))
+        if not pairs:
+            return
+        try:
+            self._enter([arrival for _, arrival in pairs])
+        except PASSING:
+            raise
+        except Exception:  # one bad record never blocks the others: each gets a transaction of its own
+            for one, arrival in pairs:
+                self._enter_alone(one, arrival)
+
+    def _was_given_up(self, arrival: Arrival) -> bool:
+        """A person dropped it from the quarantine before the checkpoint of the log had passed it."""
+        study = arrival.keys.study.study_instance_uid
+        places = self._given_up.get(study)
+        if places is None:
+            with self.database.read() as tx:
+                dropped = tx.ledger.read(LedgerFilter(study=study, types=("instance.dropped",)))
+                places = {place for recorded in dropped for place in _places(recorded.event)}
+            self._given_up[study] = places
+        return (arrival.location.key, arrival.location.offset) in places
+
+    def _enter(self, arrivals: Sequence[Arrival], trouble: str = "") -> None:
+        count = _enter(self.database, self.clock, arrivals, self.settle, trouble)
+        self.entered += count
+        self.known += len(arrivals) - count
+
+    def _enter_alone(self, one: Replayed, arrival: Arrival) -> None:
+        """As it is; else into quarantine; else its file is set aside."""
+        try:
+            self._enter([arrival])
+        except PASSING:
+            raise
+        except Exception as error:
+            log.error("the index failed at an object; it is held in quarantine", exc_info=error)
+            try:
+                self._enter([replace(arrival, quarantine=QuarantineReason.NOT_ENTERED)], in_words(error))
+            except PASSING:
+                raise
+            except Exception:
+                self._set_aside(one, error)
+
+    def _set_aside(self, one: Replayed, error: Exception) -> None:
+        set_aside(self.database, self.blobs, self.clock, one, error)
+        self.set_aside += 1
+
+
+def _places(event: Event) -> Iterator[tuple[str, int]]:
+    places = event.payload.get("places", ())
+    assert isinstance(places, list | tuple)
+    for key, offset in places:
+        yield str(key), int(offset)
 
 
 def _batch(replay: Replay) -> list[Replayed]:
@@ -106,12 +198,12 @@ def _unknown(database: Database, batch: Sequence[Replayed]) -> list[Replayed]:
         return [one for one in batch if not tx.index.knows_location(one.location.key, one.location.offset)]
 
 
-def _enter(database: Database, clock: Clock, arrivals: Sequence[Arrival], settle: float) -> int:
+def _enter(database: Database, clock: Clock, arrivals: Sequence[Arrival], settle: float, trouble: str) -> int:
     """One round without its log. Returns how many the index did not have."""
     with database.write() as tx:
         entered = tx.index.enter(arrivals)
         now = clock.now()
-        record(tx, arrivals, entered, now)
+        record(tx, arrivals, entered, now, trouble)
         series = {
             arrival.keys.series.series_instance_uid
             for arrival, result in zip(arrivals, entered, strict=True)

@@ -20,6 +20,7 @@ from hounsfield.domain.study import Location, ObjectKeys
 from hounsfield.ports.blobs import Incoming, IntakeLog
 from hounsfield.ports.clock import Clock
 from hounsfield.ports.database import Database
+from hounsfield.services import metrics, tracing
 from hounsfield.services.indexing import NOWHERE, SUCCESS, Durable, Indexer, Result
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ ROUND_BYTES = 64 * 1024 * 1024
 #: Objects that may be acknowledged and not yet in the index; past it answers wait for the index.
 MOST_BEHIND = 2000
 BEHIND_SECONDS = 10.0
+#: A lone object of at most so many bytes gets its round from who submits it, while a sync takes no longer.
+HERE_BYTES, HERE_SECONDS = 1024 * 1024, 0.002
 #: Seconds of storing between two fully synced transactions, after which the log's checkpoint moves.
 CHECKPOINT_SECONDS = 30.0
 
@@ -83,13 +86,36 @@ class Rounds:
         self._queue: queue.SimpleQueue[Pending | None] = queue.SimpleQueue()
         self._last_checkpoint = clock.monotonic()
         self._dirty = False
+        self._turn = threading.Lock()  # held by who does a round, or moves the checkpoint
+        self._pace = 0.0  # seconds that a sync takes now: up at once, down slowly
         self._thread = threading.Thread(target=self._run, name="rounds", daemon=True)
         if start:
             self._thread.start()
 
-    def submit(self, pending: Pending) -> None:
-        """Any thread."""
+    def submit(self, pending: Pending, *, alone: bool = False) -> None:
+        """Any thread. `alone`: the caller has nothing else to do before it is told. A round of this one
+        object is then done at once, where the disk is fast: handing it to another thread and back would take
+        as long as the sync."""
+        if alone and self._may_do_here(pending) and self._turn.acquire(blocking=False):
+            try:
+                if self._queue.empty():
+                    self.round((pending,))
+                    return
+            finally:
+                self._turn.release()
         self._queue.put(pending)
+
+    def _may_do_here(self, pending: Pending) -> bool:
+        """Whether nothing in its round could wait for long: for the disk, or for the database."""
+        incoming = pending.incoming
+        return (
+            incoming is not None
+            and incoming.spill is None
+            and pending.taken <= HERE_BYTES
+            and self._pace < HERE_SECONDS
+            and self.indexer.behind <= MOST_BEHIND
+            and incoming.origin.association not in self.indexer.repeating
+        )
 
     def barrier(self) -> Future[None] | None:
         """Done when all that was acknowledged so far is in the index; None when it is already."""
@@ -104,15 +130,16 @@ class Rounds:
         going = True
         while going:
             batch, going = self._take()
-            if batch:
-                self.round(batch)
-            if not going:
-                self.indexer.close()
-            try:
-                self._checkpoint(force=not going)
-            except Exception as error:  # replay then begins further back, and the next one may succeed
-                why = error.what if isinstance(error, HounsfieldError) else repr(error)
-                log.warning("the checkpoint of the intake log did not move", extra={"why": why})
+            with self._turn:
+                if batch:
+                    self.round(batch)
+                if not going:
+                    self.indexer.close()
+                try:
+                    self._checkpoint(force=not going)
+                except Exception as error:  # replay then begins further back, and the next one may succeed
+                    why = error.what if isinstance(error, HounsfieldError) else repr(error)
+                    log.warning("the checkpoint of the intake log did not move", extra={"why": why})
 
     def _take(self) -> tuple[list[Pending], bool]:
         batch: list[Pending] = []
@@ -132,7 +159,7 @@ class Rounds:
         return batch, True
 
     def round(self, batch: Sequence[Pending]) -> None:
-        """One round. Everybody is told, or refused, when it returns."""
+        """One round, by who has the turn. Everybody is told, or refused, when it returns."""
         try:
             if self.indexer.behind > MOST_BEHIND and not self.indexer.wait_below(MOST_BEHIND, BEHIND_SECONDS):
                 raise DatabaseUnavailableError("the index cannot be written", "Send it again later")
@@ -170,8 +197,14 @@ class Rounds:
             self._look_up([p for p in batch if p.incoming and p.incoming.origin.association in repeating])
         fresh = [p for p in batch if p.incoming is not None and p.logged is None]
         if fresh:
-            locations = self.log.append([p.incoming for p in fresh if p.incoming is not None])
-            self.log.sync()
+            begun = self.clock.monotonic()
+            with tracing.round_span(
+                pending.incoming.origin.association for pending in fresh if pending.incoming
+            ):
+                locations = self.log.append_synced([p.incoming for p in fresh if p.incoming is not None])
+            took = self.clock.monotonic() - begun
+            self._pace = took if took > self._pace else 0.9 * self._pace + 0.1 * took
+            metrics.round_ended(took, len(fresh), sum([location.length for location in locations]))
             for pending, location in zip(fresh, locations, strict=True):
                 pending.logged = location
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from hounsfield.domain.errors import HounsfieldError
 from hounsfield.domain.study import StoredInstance
-from hounsfield.ports.blobs import Piece
+from hounsfield.ports.blobs import Piece, View
 from hounsfield.ports.peers import SendResult
 from hounsfield.ports.pixels import Transcoder
 from hounsfield.services.datasets import SMALL, DataSets
@@ -47,28 +47,64 @@ class StoreChannel(Protocol):
         ...
 
 
+class _Taken:
+    """One object whose turn will come: in view, or being read, or neither."""
+
+    __slots__ = ("_data_sets", "instance", "read", "view")
+
+    def __init__(self, instance: StoredInstance, data_sets: DataSets) -> None:
+        self.instance = instance
+        self._data_sets = data_sets
+        self.read: asyncio.Task[Piece] | None = None
+        self.view: View | None = None
+        if instance.location.length <= SMALL:
+            self.view = data_sets.view(instance)
+            if self.view is None:
+                self.read = asyncio.ensure_future(data_sets.whole(instance))
+
+    async def data(self) -> Piece | AsyncIterator[Piece]:
+        """To be sent as it is."""
+        if self.view is not None:
+            return self.view.piece
+        return await self.read if self.read is not None else self._data_sets.pieces(self.instance)
+
+    async def copy(self) -> bytes:
+        """To be converted."""
+        read = self.read
+        return bytes(await (read if read is not None else self._data_sets.whole(self.instance)))
+
+    def close(self) -> None:
+        if self.view is not None:
+            self.view.close()
+        if self.read is not None:
+            self.read.cancel()
+
+
 class _Ahead:
     """Takes objects from `work` and reads the small ones before their turn comes."""
 
     def __init__(self, work: deque[StoredInstance], data_sets: DataSets) -> None:
         self._work = work
         self._data_sets = data_sets
-        self._taken: deque[tuple[StoredInstance, asyncio.Task[Piece] | None]] = deque()
+        self._taken: deque[_Taken] = deque()
+        self._closed = False
 
-    def next(self) -> tuple[StoredInstance, asyncio.Task[Piece] | None] | None:
-        while self._work and len(self._taken) <= READ_AHEAD:
-            instance = self._work.popleft()
-            small = instance.location.length <= SMALL
-            task = asyncio.ensure_future(self._data_sets.whole(instance)) if small else None
-            self._taken.append((instance, task))
+    def next(self) -> _Taken | None:
+        if not self._taken:
+            self.fill()
         return self._taken.popleft() if self._taken else None
+
+    def fill(self) -> None:
+        """To be called while the peer is busy with what it got."""
+        while self._work and len(self._taken) < READ_AHEAD and not self._closed:
+            self._taken.append(_Taken(self._work.popleft(), self._data_sets))
 
     def give_back(self) -> None:
         """What was taken and not used, for another association to send."""
-        for instance, task in reversed(self._taken):
-            if task is not None:
-                task.cancel()
-            self._work.appendleft(instance)
+        self._closed = True
+        for taken in reversed(self._taken):
+            taken.close()
+            self._work.appendleft(taken.instance)
         self._taken.clear()
 
 
@@ -86,21 +122,23 @@ async def send_all(
     between objects when `cancelled`. Raises ConnectionError when the association ends; what was not reported
     was not sent."""
     ahead = _Ahead(work, data_sets)
+    loop = asyncio.get_running_loop()
     try:
         while not cancelled() and (taken := ahead.next()) is not None:
-            progress(await _send(channel, *taken, data_sets, transcoder, originator))
+            loop.call_soon(ahead.fill)
+            try:
+                result = await _send(channel, taken, transcoder, originator)
+            finally:
+                taken.close()
+            progress(result)
     finally:
         ahead.give_back()
 
 
 async def _send(
-    channel: StoreChannel,
-    instance: StoredInstance,
-    read: asyncio.Task[Piece] | None,
-    data_sets: DataSets,
-    transcoder: Transcoder,
-    originator: tuple[str, int] | None,
+    channel: StoreChannel, taken: _Taken, transcoder: Transcoder, originator: tuple[str, int] | None
 ) -> SendResult:
+    instance = taken.instance
     sop = instance.sop_instance_uid
     accepted = channel.syntaxes(instance.sop_class_uid)
     if not accepted:
@@ -116,9 +154,9 @@ async def _send(
     try:
         data: Piece | AsyncIterator[Piece]
         if syntax != instance.transfer_syntax_uid:
-            data = await _converted(instance, read, data_sets, transcoder, syntax)
+            data = await _converted(taken, transcoder, syntax)
         else:
-            data = await read if read is not None else data_sets.pieces(instance)
+            data = await taken.data()
         status, comment, sent = await channel.store(context_id, instance.sop_class_uid, sop, data, originator)
     except HounsfieldError as error:
         return SendResult(sop, CANNOT_SEND, error.what)
@@ -136,14 +174,9 @@ def choose(
     return None
 
 
-async def _converted(
-    instance: StoredInstance,
-    read: asyncio.Task[Piece] | None,
-    data_sets: DataSets,
-    transcoder: Transcoder,
-    target: str,
-) -> bytes:
+async def _converted(taken: _Taken, transcoder: Transcoder, target: str) -> bytes:
+    instance = taken.instance
     if instance.location.length > LARGEST_CONVERTED:
         raise HounsfieldError("too large to be converted to another transfer syntax")
-    data_set = bytes(await (read if read is not None else data_sets.whole(instance)))
+    data_set = await taken.copy()
     return await asyncio.to_thread(transcoder.convert, data_set, instance.transfer_syntax_uid, target)

@@ -17,25 +17,26 @@ from blake3 import blake3
 
 from hounsfield import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from hounsfield.domain.errors import StorageFullError
-from hounsfield.domain.identify import CANNOT_UNDERSTAND, Refusal, identify
+from hounsfield.domain.identify import Refusal
 from hounsfield.domain.stored import Arrival, Origin
 from hounsfield.domain.study import ObjectKeys
 from hounsfield.ports.blobs import Incoming, IntakeLog, Piece, Spill
 from hounsfield.ports.clock import Clock
 from hounsfield.services.indexing import Result
 from hounsfield.services.rounds import OUT_OF_RESOURCES, Pending, Rounds, Told
+from hounsfield.services.scanning import Scanner, scan_whole
 from hounsfield.services.spilling import SpillQueue
-from hounsfield.wire.dicomfile.errors import MalformedError, TruncatedError
-from hounsfield.wire.dicomfile.extent import check_whole
-from hounsfield.wire.dicomfile.header import read_header
 from hounsfield.wire.dicomfile.part10 import build_meta
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Receiver", "Result", "Store", "scan"]
+__all__ = ["Receiver", "Result", "Store"]
 
 #: A piece of fewer bytes than the first is appended to the one before, up to the second.
 SMALL_PIECE, GATHERED_PIECE = 4096, 64 * 1024
+
+#: Looks at the keys of an object, on the thread of `finish` or that of its disk: why it is refused, or None.
+Check = Callable[[ObjectKeys], Refusal | None]
 
 
 @dataclass(slots=True)
@@ -66,6 +67,7 @@ class Store:
         self.clock = clock
         self.large = large
         self.budget = Budget(budget)
+        self.scanner = Scanner()
         self.disk = ThreadPoolExecutor(2, thread_name_prefix="spill")
 
     @property
@@ -82,8 +84,10 @@ class Store:
         character_set: str = "",
         quarantine: str = "",
         meta: bytes = b"",
+        check: Check | None = None,
     ) -> Receiver:
-        """Begin to receive one object. `meta`: keep this preamble and file meta group as they are."""
+        """Begin to receive one object. `meta`: keep this preamble and file meta group as they are. `check`
+        sees its keys before it is kept, and may refuse it."""
         return Receiver(
             self,
             sop_class_uid,
@@ -93,6 +97,7 @@ class Store:
             character_set,
             quarantine,
             meta,
+            check,
         )
 
     def enter_in_place(self, arrivals: Sequence[Arrival]) -> list[Future[Result]]:
@@ -114,6 +119,7 @@ class Receiver:
 
     __slots__ = (
         "_character_set",
+        "_check",
         "_hasher",
         "_length",
         "_meta",
@@ -139,6 +145,7 @@ class Receiver:
         character_set: str,
         quarantine: str,
         meta: bytes,
+        check: Check | None,
     ) -> None:
         self._store = store
         self._sop_class = sop_class
@@ -148,6 +155,7 @@ class Receiver:
         self._character_set = character_set
         self._quarantine = quarantine
         self._meta = meta
+        self._check = check
         self._hasher = blake3()
         self._pieces: list[Piece] = []
         self._length = 0
@@ -187,32 +195,33 @@ class Receiver:
         else:
             pieces.append(bytearray(piece))
 
-    def finish(self) -> Future[Result]:
+    def finish(self, told: Told | None = None) -> Future[Result]:
         """The data set is complete. The result comes when the object is durable and in the index, or is
-        refused."""
+        refused; `told` hears before, as in `finish_durable`."""
         future: Future[Result] = Future()
-        self._end(None, future)
+        self._end(told, future)
         return future
 
-    def finish_durable(self, told: Told) -> None:
+    def finish_durable(self, told: Told, *, alone: bool = False) -> None:
         """The data set is complete. `told` hears, on any thread, when the object is durable or refused; in
-        the index it will be a moment later (`Rounds.barrier`)."""
-        self._end(told, None)
+        the index it will be a moment later (`Rounds.barrier`). `alone`: see `Rounds.submit`."""
+        self._end(told, None, alone)
 
-    def _end(self, told: Told | None, future: Future[Result] | None) -> None:
+    def _end(self, told: Told | None, future: Future[Result] | None, alone: bool = False) -> None:
         store = self._store
         content_hash = self._hasher.digest()
         at = store.clock.now()
         if self._spilled is not None:
             self._end_spilled(content_hash, at, told, future)
             return
-        keys = self._keys(self._pieces)
+        keys = self._checked(self._keys(self._pieces))
         if isinstance(keys, Refusal):
             self.abandon()
             self._refuse(keys.status, keys.reason, told, future)
             return
         incoming = self._incoming(keys, content_hash, at)
-        store.rounds.submit(Pending(incoming, keys, None, self._taken, store.budget.give, told, future))
+        pending = Pending(incoming, keys, None, self._taken, store.budget.give, told, future)
+        store.rounds.submit(pending, alone=alone)
 
     def _refuse(self, status: int, why: str, told: Told | None, future: Future[Result] | None) -> None:
         if told is not None:
@@ -254,21 +263,19 @@ class Receiver:
         )
 
     def _keys(self, pieces: Sequence[Piece]) -> ObjectKeys | Refusal:
-        """Scan the first piece; where the header goes on, all of them."""
-        if len(pieces) > 1:
-            found = scan(
-                pieces[0],
-                self._syntax,
-                self._character_set,
-                self._sop_class,
-                self._sop_instance,
-                partial=True,
-                pieces=pieces,
-            )
-            if found is not None:
-                return found
-        whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        return _scan_whole(whole, self._syntax, self._character_set, self._sop_class, self._sop_instance)
+        return self._store.scanner.keys(
+            self._origin.association,
+            pieces,
+            self._syntax,
+            self._character_set,
+            self._sop_class,
+            self._sop_instance,
+        )
+
+    def _checked(self, keys: ObjectKeys | Refusal) -> ObjectKeys | Refusal:
+        if self._check is None or isinstance(keys, Refusal):
+            return keys
+        return self._check(keys) or keys
 
     def _begin_spill(self) -> None:
         self._meta = self._meta or self._made_meta(self._sop_class, self._sop_instance)
@@ -292,13 +299,14 @@ class Receiver:
                 if error is not None:
                     raise error
                 spill.sync()
-                keys = _scan_whole(
+                keys = scan_whole(
                     spill.header(),
                     self._syntax,
                     self._character_set,
                     self._sop_class,
                     self._sop_instance,
                 )
+                keys = self._checked(keys)
                 if isinstance(keys, Refusal):
                     spill.discard()
                     self._refuse(keys.status, keys.reason, told, future)
@@ -314,49 +322,3 @@ class Receiver:
                 self._refuse(OUT_OF_RESOURCES, f"internal error: {type(error).__name__}", told, future)
 
         spilled.close(settle)
-
-
-def scan(
-    data: Piece,
-    transfer_syntax_uid: str,
-    character_set: str,
-    sop_class_uid: str = "",
-    sop_instance_uid: str = "",
-    *,
-    partial: bool = False,
-    pieces: Sequence[Piece] = (),
-) -> ObjectKeys | Refusal | None:
-    """Keys of a data set, or why it is refused. With `partial`, None when `data` ends within the header; the
-    whole is then in `pieces`, of which `data` is the first, or was looked at before."""
-    try:
-        header = read_header(data, transfer_syntax_uid, default_character_set=character_set)
-    except MalformedError as error:
-        return None if partial else _unreadable(error)
-    if partial and not header.complete:
-        return None
-    try:
-        if pieces or not partial:
-            check_whole(header, pieces or (data,), transfer_syntax_uid)
-    except MalformedError as error:
-        return _unreadable(error)
-    return identify(
-        header.values,
-        header.request,
-        sop_class_uid=sop_class_uid,
-        sop_instance_uid=sop_instance_uid,
-        handed_over=header.handed_over,
-    )
-
-
-def _unreadable(error: MalformedError) -> Refusal:
-    if isinstance(error, TruncatedError):
-        return Refusal(CANNOT_UNDERSTAND, f"the data set is cut short: {error}")
-    return Refusal(CANNOT_UNDERSTAND, str(error))
-
-
-def _scan_whole(
-    data: Piece, syntax: str, character_set: str, sop_class: str, sop_instance: str
-) -> ObjectKeys | Refusal:
-    found = scan(data, syntax, character_set, sop_class, sop_instance)
-    assert found is not None
-    return found

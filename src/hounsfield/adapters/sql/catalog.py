@@ -3,17 +3,19 @@ patient or study is never changed by what comes later)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from typing import Any
 
 from hounsfield.adapters.sql.connection import Connection
 from hounsfield.adapters.sql.known import Known, KnownSeries, KnownStudy, StaleError
 from hounsfield.adapters.sql.text import clean, clean_key
 from hounsfield.domain.names import group_keys, name_key, name_sounds
-from hounsfield.domain.stored import Arrival
+from hounsfield.domain.stored import Arrival, Origin
 from hounsfield.domain.study import Patient
 
 _STUDY = """
-    SELECT t.id, t.uid, t.patient_id, p.patient_id, p.issuer, t.modalities, t.sop_classes
+    SELECT t.id, t.uid, t.patient_id, p.patient_id, p.issuer, t.modalities, t.sop_classes,
+        t.sites
     FROM study t JOIN patient p ON p.id = t.patient_id WHERE t.uid = ?"""
 _SERIES = "SELECT s.id, s.uid, t.uid FROM series s JOIN study t ON t.id = s.study_id WHERE s.uid = ?"
 
@@ -109,6 +111,49 @@ def make_series(connection: Connection, known: Known, arrival: Arrival) -> None:
     if row_id is None:
         raise StaleError
     known.series[uid] = KnownSeries(row_id, clean_key(uid), study)
+
+
+def note_kinds(connection: Connection, study: KnownStudy, arrivals: Sequence[Arrival]) -> None:
+    """Add to Modalities in Study and SOP Classes in Study what they do not show yet. The row is locked by
+    this transaction: it has just counted there."""
+    row = connection.execute("SELECT modalities, sop_classes FROM study WHERE id = ?", (study.id,)).fetchone()
+    modalities, classes = (dict.fromkeys(filter(None, text.split("\\"))) for text in row)
+    for arrival in arrivals:
+        modality, sop_class = arrival.keys.series.modality, arrival.keys.instance.sop_class_uid
+        modalities.update(dict.fromkeys(filter(None, clean(modality).split("\\"))))
+        classes.update(dict.fromkeys(filter(None, (clean_key(sop_class),))))
+        study.modalities.add(modality)
+        study.classes.add(sop_class)
+    connection.execute(
+        "UPDATE study SET modalities = ?, sop_classes = ? WHERE id = ?",
+        ("\\".join(modalities), "\\".join(classes), study.id),
+    )
+    study.modalities.update(modalities)
+    study.classes.update(classes)
+
+
+def note_sites(connection: Connection, study: KnownStudy, sites: Set[str]) -> None:
+    """Add to the sites of a study; its row is locked, as in `note_kinds`."""
+    row = connection.execute("SELECT sites FROM study WHERE id = ?", (study.id,)).fetchone()
+    kept = dict.fromkeys(filter(None, (*row[0].split("\\"), *sorted(sites))))
+    connection.execute("UPDATE study SET sites = ? WHERE id = ?", ("\\".join(kept), study.id))
+    study.sites.update(kept)
+
+
+def site_of(connection: Connection, device_sites: dict[str, str], origin: Origin) -> str:
+    """Where a series was made: at the site of the device that sent its first object, as the device's record
+    says now; where it has none, at that of the sender. '' for none. `device_sites` remembers for a round."""
+    site = device_sites.get(origin.device)
+    if site is None:
+        row = (
+            origin.device
+            and connection.execute(
+                "SELECT site FROM device WHERE name = ?", (clean_key(origin.device),)
+            ).fetchone()
+        )
+        site = device_sites[origin.device] = row[0] if row else ""
+    # a backslash stands between sites: one name never becomes two
+    return (site or clean(origin.site)).replace("\\", "/")
 
 
 def _patient_row(connection: Connection, patient: Patient, study_uid: str) -> int:

@@ -14,12 +14,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
+from hounsfield.adapters.sql.accounts import SqlAccounts, SqlSessions, SqlSignIns, SqlTokens
 from hounsfield.adapters.sql.connection import Connection
 from hounsfield.adapters.sql.index import SqlIndex
 from hounsfield.adapters.sql.jobs import SqlJobs
 from hounsfield.adapters.sql.known import Known
 from hounsfield.adapters.sql.ledger import SqlLedger
-from hounsfield.adapters.sql.people import SqlAccounts, SqlDevices, SqlLiveSettings
+from hounsfield.adapters.sql.people import SqlDevices, SqlLiveSettings
 from hounsfield.domain.errors import DatabaseUnavailableError, HounsfieldError
 from hounsfield.ports.clock import Clock, SystemClock
 
@@ -64,6 +65,18 @@ class SqlTransaction:
     @property
     def accounts(self) -> SqlAccounts:
         return SqlAccounts(self.connection)
+
+    @property
+    def sessions(self) -> SqlSessions:
+        return SqlSessions(self.connection)
+
+    @property
+    def tokens(self) -> SqlTokens:
+        return SqlTokens(self.connection)
+
+    @property
+    def sign_ins(self) -> SqlSignIns:
+        return SqlSignIns(self.connection)
 
     @property
     def settings(self) -> SqlLiveSettings:

@@ -15,7 +15,15 @@ from operator import attrgetter
 from typing import Any
 
 from hounsfield.adapters.sql import held
-from hounsfield.adapters.sql.catalog import find_series, find_study, make_series, make_study
+from hounsfield.adapters.sql.catalog import (
+    find_series,
+    find_study,
+    make_series,
+    make_study,
+    note_kinds,
+    note_sites,
+    site_of,
+)
 from hounsfield.adapters.sql.connection import MAX_PARAMETERS, SQLITE, Connection
 from hounsfield.adapters.sql.known import Known, KnownSeries, KnownStudy, StaleError
 from hounsfield.adapters.sql.text import bounded, clean, clean_key
@@ -97,6 +105,8 @@ class _Round:
         self.new_series: dict[str, Arrival] = {}
         #: UIDs of the studies and series that this transaction made, also before the round was decided again.
         self.made = made
+        #: Where devices stand, by name, for the new series.
+        self.device_sites: dict[str, str] = {}
 
     def enter(self) -> list[Entered]:
         self._decide()
@@ -223,17 +233,22 @@ class _Round:
     def _count_places(self, positions: Sequence[int], sign: int) -> None:
         by_series: dict[KnownSeries, list[int]] = {}
         other_kinds: dict[KnownStudy, list[Arrival]] = {}
+        new_sites: dict[KnownStudy, set[str]] = {}
         for position in positions:
             arrival = self.arrivals[position]
             keys = arrival.keys
             series = self.known.series[keys.series.series_instance_uid]
             entry = by_series.get(series)
+            study = series.study
             if entry is None:
                 by_series[series] = [sign, arrival.at]
+                if sign > 0 and series.uid in self.made:
+                    site = site_of(self.connection, self.device_sites, arrival.origin)
+                    if site not in study.sites:
+                        new_sites.setdefault(study, set()).add(site)
             else:
                 entry[0] += sign
                 entry[1] = max(entry[1], arrival.at)
-            study = series.study
             if (
                 keys.instance.sop_class_uid not in study.classes
                 or keys.series.modality not in study.modalities
@@ -251,7 +266,9 @@ class _Round:
             where = (at, at, study.id, study.uid, study.patient_row)
             self._update(_COUNT_STUDY, (new, count, *where), (-new, -count, *where), undo)
             if study in other_kinds:
-                self._note_kinds(study, other_kinds[study])
+                note_kinds(self.connection, study, other_kinds[study])
+            if study in new_sites:
+                note_sites(self.connection, study, new_sites[study])
         for series in sorted(by_series, key=_by_id):
             count, at = by_series[series]
             where = (at, at, series.id, series.uid, series.study.id)
@@ -270,26 +287,6 @@ class _Round:
                 self.connection.execute(statement, back)
             raise StaleError
         undo.append((sql, inverse))
-
-    def _note_kinds(self, study: KnownStudy, arrivals: Sequence[Arrival]) -> None:
-        """Add to Modalities in Study and SOP Classes in Study what they do not show yet. The row is locked by
-        us since it was counted."""
-        row = self.connection.execute(
-            "SELECT modalities, sop_classes FROM study WHERE id = ?", (study.id,)
-        ).fetchone()
-        modalities, classes = (dict.fromkeys(filter(None, text.split("\\"))) for text in row)
-        for arrival in arrivals:
-            modality, sop_class = arrival.keys.series.modality, arrival.keys.instance.sop_class_uid
-            modalities.update(dict.fromkeys(filter(None, clean(modality).split("\\"))))
-            classes.update(dict.fromkeys(filter(None, (clean_key(sop_class),))))
-            study.modalities.add(modality)
-            study.classes.add(sop_class)
-        self.connection.execute(
-            "UPDATE study SET modalities = ?, sop_classes = ? WHERE id = ?",
-            ("\\".join(modalities), "\\".join(classes), study.id),
-        )
-        study.modalities.update(modalities)
-        study.classes.update(classes)
 
     def _insert(self, blobs: Mapping[str, int]) -> None:
         rows = [self._row(position, blobs) for position in self.stored]

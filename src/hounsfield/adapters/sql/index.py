@@ -12,11 +12,13 @@ from hounsfield.adapters.sql.connection import MAX_PARAMETERS, POSTGRESQL, Conne
 from hounsfield.adapters.sql.enter import count_blob, enter
 from hounsfield.adapters.sql.known import Known
 from hounsfield.adapters.sql.search import search
+from hounsfield.adapters.sql.search_scope import scope_clause
 from hounsfield.adapters.sql.text import clean, clean_key
+from hounsfield.domain.access import Scope
 from hounsfield.domain.query import Query
 from hounsfield.domain.stored import Arrival
 from hounsfield.domain.study import Location, StoredInstance
-from hounsfield.ports.index import Entered, Held, SeriesState
+from hounsfield.ports.index import Entered, Extent, Held, SeriesState
 
 _INSTANCE = """
     SELECT t.uid, s.uid, i.uid, c.value, x.value, i.hash,
@@ -37,6 +39,14 @@ class SqlIndex:
 
     def search(self, query: Query) -> Iterator[Mapping[str, str]]:
         return search(self.connection, query)
+
+    def study_seen(self, study_instance_uid: str, scope: Scope) -> bool:
+        within = scope_clause(scope, self.connection.dialect)
+        row = self.connection.execute(
+            f"SELECT 1 FROM study s WHERE s.uid = ? AND {within.sql}",
+            (clean_key(study_instance_uid), *within.parameters),
+        ).fetchone()
+        return row is not None
 
     # Instances
 
@@ -238,9 +248,39 @@ class SqlIndex:
         self.connection.execute("DELETE FROM blob WHERE key = ? AND live <= 0", (clean_key(key),))
         self.known.blobs.pop(clean_key(key), None)
 
-    def blob_rows(self, prefix: str = "") -> Iterator[tuple[str, int]]:
-        sql = "SELECT key, live FROM blob WHERE substr(key, 1, ?) = ? ORDER BY key"
-        return ((key, live) for key, live in self.connection.stream(sql, (len(prefix), prefix)))
+    def blobs_after(self, key: str, limit: int) -> list[str]:
+        rows = self.connection.execute(
+            "SELECT key FROM blob WHERE key > ? ORDER BY key LIMIT ?", (key, limit)
+        )
+        return [row[0] for row in rows]
+
+    def extents(self, keys: Sequence[str]) -> dict[str, Extent]:
+        found: dict[str, Extent] = {}
+        for part in _parts(keys):
+            marks = self.connection.marks(len(part))
+            rows = self.connection.execute(f"SELECT id, key FROM blob WHERE key IN ({marks})", tuple(part))
+            names = dict(rows.fetchall())
+            found |= dict.fromkeys(names.values(), Extent())
+            for table in ("instance", "quarantine") if names else ():
+                for blob, count, end in self.connection.execute(
+                    f'SELECT blob_id, count(*), max("offset" + length) FROM {table}'
+                    f" WHERE blob_id IN ({self.connection.marks(len(names))}) GROUP BY blob_id",
+                    tuple(names),
+                ):
+                    before = found[names[blob]]
+                    found[names[blob]] = Extent(before.objects + count, max(before.end, end))
+        return found
+
+    def beyond(self, key: str, end: int, limit: int) -> tuple[int, list[str]]:
+        count, uids = 0, []
+        for table in ("instance", "quarantine"):
+            where = f'{table} WHERE blob_id = (SELECT id FROM blob WHERE key = ?) AND "offset" + length > ?'
+            count += self.connection.execute(f"SELECT count(*) FROM {where}", (key, end)).fetchone()[0]
+            rows = self.connection.execute(
+                f'SELECT uid FROM {where} ORDER BY "offset" LIMIT ?', (key, end, limit)
+            )
+            uids += [row[0] for row in rows]
+        return count, uids[:limit]
 
     def knows_location(self, key: str, offset: int) -> bool:
         at = "(SELECT id FROM blob WHERE key = ?)"

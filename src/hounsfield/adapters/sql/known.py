@@ -21,12 +21,11 @@ class StaleError(Exception):
 
 
 class KnownStudy:
-    __slots__ = ("classes", "id", "issuer", "modalities", "patient_id", "patient_row", "uid")
+    __slots__ = ("classes", "id", "issuer", "modalities", "patient_id", "patient_row", "sites", "uid")
 
-    def __init__(self, row: tuple[int, str, int, str, str, str, str]) -> None:
-        self.id, self.uid, self.patient_row, self.patient_id, self.issuer, modalities, classes = row
-        self.modalities = set(modalities.split("\\"))
-        self.classes = set(classes.split("\\"))
+    def __init__(self, row: tuple[int, str, int, str, str, str, str, str]) -> None:
+        self.id, self.uid, self.patient_row, self.patient_id, self.issuer, *sets = row
+        self.modalities, self.classes, self.sites = (set(values.split("\\")) for values in sets)
 
 
 class KnownSeries:

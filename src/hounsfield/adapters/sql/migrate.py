@@ -10,7 +10,7 @@ from hounsfield.adapters.sql.connection import POSTGRESQL, Connection
 from hounsfield.domain.errors import ConfigurationError
 
 #: The newest revision; a test holds it against the folder of revisions.
-REVISION = "0001"
+REVISION = "0002"
 
 FOLDER = Path(__file__).parent / "migrations"
 #: Key of PostgreSQL's advisory lock under which one process migrates.

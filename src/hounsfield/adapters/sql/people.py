@@ -1,4 +1,4 @@
-"""`ports.people` over one transaction: devices, accounts, live settings."""
+"""`ports.people` over one transaction: devices and live settings."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 from hounsfield.adapters.sql.connection import Connection
+from hounsfield.adapters.sql.saving import grow, grown, save
 from hounsfield.adapters.sql.text import clean, clean_key
 from hounsfield.domain.device import Device, DeviceState
-from hounsfield.ports.people import Account
 
 _DEVICE = (
     *(
@@ -25,17 +25,6 @@ _DEVICE = (
     ),
     *("max_associations", "first_seen", "last_seen", "last_address", "evidence"),
 )
-_ACCOUNT = ("name", "password_hash", "role", "created_at", "disabled")
-
-
-def _save(connection: Connection, table: str, columns: tuple[str, ...], values: tuple[Any, ...]) -> None:
-    """Insert or replace by the first column."""
-    changes = ", ".join(f"{column} = excluded.{column}" for column in columns[1:])
-    connection.execute(
-        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({connection.marks(len(columns))})"
-        f" ON CONFLICT ({columns[0]}) DO UPDATE SET {changes}",
-        values,
-    )
 
 
 class SqlDevices:
@@ -78,7 +67,7 @@ class SqlDevices:
             clean(device.last_address),
             json.dumps(device.evidence),
         )
-        _save(self.connection, "device", _DEVICE, values)
+        save(self.connection, "device", _DEVICE, values)
         self._changed()
 
     def remove(self, name: str) -> bool:
@@ -98,14 +87,10 @@ class SqlDevices:
         )
 
     def version(self) -> int:
-        row = self.connection.execute("SELECT value FROM counter WHERE name = 'devices'").fetchone()
-        return int(row[0]) if row else 0
+        return grown(self.connection, "devices")
 
     def _changed(self) -> None:
-        self.connection.execute(
-            "INSERT INTO counter (name, value) VALUES ('devices', 1)"
-            " ON CONFLICT (name) DO UPDATE SET value = counter.value + 1"
-        )
+        grow(self.connection, "devices")
 
 
 def _device(row: tuple[Any, ...]) -> Device:
@@ -119,38 +104,6 @@ def _device(row: tuple[Any, ...]) -> Device:
     )
 
 
-class SqlAccounts:
-    __slots__ = ("connection",)
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-
-    def all(self) -> list[Account]:
-        rows = self.connection.execute(f"SELECT {', '.join(_ACCOUNT)} FROM account ORDER BY name")
-        return [_account(row) for row in rows]
-
-    def get(self, name: str) -> Account | None:
-        row = self.connection.execute(
-            f"SELECT {', '.join(_ACCOUNT)} FROM account WHERE name = ?", (clean_key(name),)
-        ).fetchone()
-        return None if row is None else _account(row)
-
-    def save(self, account: Account) -> None:
-        values = (
-            *(clean_key(account.name), clean(account.password_hash), clean(account.role)),
-            *(account.created_at, int(account.disabled)),
-        )
-        _save(self.connection, "account", _ACCOUNT, values)
-
-    def remove(self, name: str) -> bool:
-        return self.connection.execute("DELETE FROM account WHERE name = ?", (clean_key(name),)).rowcount == 1
-
-
-def _account(row: tuple[Any, ...]) -> Account:
-    name, password_hash, role, created_at, disabled = row
-    return Account(name, password_hash, role, created_at, bool(disabled))
-
-
 class SqlLiveSettings:
     __slots__ = ("connection",)
 
@@ -162,7 +115,7 @@ class SqlLiveSettings:
         return None if row is None else json.loads(row[0])
 
     def set(self, key: str, value: object) -> None:
-        _save(self.connection, "setting", ("key", "value"), (clean_key(key), json.dumps(value)))
+        save(self.connection, "setting", ("key", "value"), (clean_key(key), json.dumps(value)))
 
     def all(self) -> dict[str, object]:
         rows = self.connection.execute("SELECT key, value FROM setting ORDER BY key")

@@ -106,6 +106,7 @@ study = Table(
     _int("n_instances"),
     _big("created_at"),
     _big("changed_at"),
+    _text("sites"),  # of the devices that sent its series, each once, joined by a backslash: who may see it
     # with the modalities: of a day's studies only those are read that have the one asked for
     Index(None, "study_date", "study_time", "modalities", postgresql_include=["id"]),
 )
@@ -284,6 +285,67 @@ account = Table(
     _text("role"),
     _big("created_at"),
     _int("disabled"),
+    _text("sites"),  # JSON list
+    _text("studies"),  # JSON list
+    _text("subject"),  # "<issuer> <subject>" of an OpenID Connect provider
+    _text("totp_secret"),
+    _text("totp_pending"),
+    _big("totp_step"),  # the last one used
+    _text("recovery"),  # hashes, joined by spaces
+)
+_external = text("subject <> ''")
+Index(
+    "uq_account_subject",
+    account.c.subject,
+    unique=True,
+    sqlite_where=_external,
+    postgresql_where=_external,
+)
+
+web_session = Table(
+    "web_session",
+    metadata,
+    Column("id", TEXT, primary_key=True),  # SHA-256 of its secret, hex
+    _ref("account_id", "account"),
+    _text("address"),
+    _big("created_at"),
+    _big("seen_at"),
+    _big("expires_at"),
+)
+
+token = Table(
+    "token",
+    metadata,
+    Column("id", TEXT, primary_key=True),
+    _text("secret_hash"),
+    _ref("account_id", "account"),
+    _text("label"),
+    _text("permissions"),  # joined by spaces
+    _text("sites"),  # JSON list; '' where it has no limit of its own
+    _text("studies"),  # JSON list, likewise
+    _big("created_at"),
+    _big("expires_at"),
+    _big("used_at"),
+)
+
+#: What is remembered of sign-ins, so that guessing takes ever longer.
+sign_in = Table(
+    "sign_in",
+    metadata,
+    Column("key", TEXT, primary_key=True),  # hash of an account's name, an address, or both
+    _int("failures"),
+    _big("failed_at"),
+    _big("until"),
+    _big("succeeded_at"),
+    Column("expires_at", BigInteger, nullable=False, server_default="0", index=True),
+)
+
+#: What the processes of an archive share and tell nobody.
+secret = Table(
+    "secret",
+    metadata,
+    Column("name", TEXT, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
 )
 
 setting = Table("setting", metadata, Column("key", TEXT, primary_key=True), _text("value"))

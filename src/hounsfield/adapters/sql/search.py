@@ -19,6 +19,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from hounsfield.adapters.sql.connection import SQLITE, Connection
+from hounsfield.adapters.sql.search_scope import scope_clause
 from hounsfield.adapters.sql.search_where import (
     ANYTHING,
     COLUMNS,
@@ -31,7 +32,19 @@ from hounsfield.adapters.sql.search_where import (
 )
 from hounsfield.domain.attributes import ATTRIBUTES, Kind
 from hounsfield.domain.matching import accepts, is_universal, test_of
-from hounsfield.domain.query import Criterion, Level, Moment, Name, OneOf, Query, Range, Single, Wildcard
+from hounsfield.domain.query import (
+    Adjustment,
+    Criterion,
+    Level,
+    Moment,
+    Name,
+    OneOf,
+    Query,
+    Range,
+    Single,
+    Wildcard,
+)
+from hounsfield.domain.timezones import adjusted, widened
 
 #: A limit up to which the rows are fetched at once.
 _AT_ONCE = 1000
@@ -60,9 +73,9 @@ _JOINS = {
     "t": "t.id = i.syntax_id",
 }
 _RELATED = {
-    "NumberOfPatientRelatedStudies": "(SELECT count(*) FROM study x WHERE x.patient_id = p.id)",
-    "NumberOfPatientRelatedSeries": "(SELECT sum(x.n_series) FROM study x WHERE x.patient_id = p.id)",
-    "NumberOfPatientRelatedInstances": "(SELECT sum(x.n_instances) FROM study x WHERE x.patient_id = p.id)",
+    "NumberOfPatientRelatedStudies": "SELECT count(*) FROM study x WHERE x.patient_id = p.id",
+    "NumberOfPatientRelatedSeries": "SELECT sum(x.n_series) FROM study x WHERE x.patient_id = p.id",
+    "NumberOfPatientRelatedInstances": "SELECT sum(x.n_instances) FROM study x WHERE x.patient_id = p.id",
 }
 
 
@@ -81,6 +94,8 @@ def search(connection: Connection, query: Query) -> Iterator[Row]:
     Study (without wild cards) at patient level, which are met by a patient with such a study.
     """
     _check(query)
+    if query.adjustment is not None:
+        return _adjusted(connection, query, query.adjustment)
     start = _start(connection, query)
     limit = query.offset + query.limit if query.limit else 0
     if start.keyword == "PatientName":
@@ -91,6 +106,13 @@ def search(connection: Connection, query: Query) -> Iterator[Row]:
             return _rows(connection, query, start, clauses, query.limit, query.offset)
         rows = (row for row in _rows(connection, query, start, clauses) if _meets(query, row))
     return islice(rows, query.offset, limit or None)
+
+
+def _adjusted(connection: Connection, query: Query, adjustment: Adjustment) -> Iterator[Row]:
+    """The rows of a wider query, each seen from the zone asked for before it is looked at."""
+    found = (adjusted(row, adjustment) for row in search(connection, widened(query)))
+    rows = (row for row in found if _meets(query, row))
+    return islice(rows, query.offset, query.offset + query.limit if query.limit else None)
 
 
 def _check(query: Query) -> None:
@@ -171,6 +193,11 @@ def _clauses(query: Query, dialect: str, start: Start) -> list[Clause]:
     of_studies: list[Clause] = []
     of_index: list[Clause] = []
     by_index = _answered_by_index(query, dialect, start)
+    by_patient = False
+    if query.scope is not None and not query.scope.unlimited:
+        within = scope_clause(query.scope, dialect)
+        (of_studies if query.level is Level.PATIENT else found).append(within)
+        by_patient = within.indexed  # a few studies by their UIDs: from them to the patients
     for keyword, criterion in query.criteria.items():
         if keyword == start.keyword == "PatientName":
             continue
@@ -182,8 +209,13 @@ def _clauses(query: Query, dialect: str, start: Start) -> list[Clause]:
     if of_index:
         found.append(rows_first(of_index, "study", dialect))
     if of_studies:
-        sql = " AND ".join(["SELECT 1 FROM study s WHERE s.patient_id = p.id", *(c.sql for c in of_studies)])
-        found.append(Clause(f"EXISTS ({sql})", tuple(v for c in of_studies for v in c.parameters)))
+        conditions = " AND ".join(clause.sql for clause in of_studies)
+        sql = (
+            f"p.id IN (SELECT s.patient_id FROM study s WHERE {conditions})"
+            if by_patient
+            else f"EXISTS (SELECT 1 FROM study s WHERE s.patient_id = p.id AND {conditions})"
+        )
+        found.append(Clause(sql, tuple(v for c in of_studies for v in c.parameters)))
     return found
 
 
@@ -233,8 +265,12 @@ def _rows(
     related = tuple(keyword for keyword in _RELATED if keyword in query.wanted)
     wheres = tuple(clause.sql for clause in clauses)
     limited = bool(limit or offset)
-    sql = _statement(query.level, start.table, start.order, related, wheres, limited)
-    parameters = [value for clause in clauses for value in clause.parameters]
+    counted = ANYTHING
+    if related and query.scope is not None and not query.scope.unlimited:
+        counted = scope_clause(query.scope, connection.dialect, "x")
+    sql = _statement(query.level, start.table, start.order, related, counted.sql, wheres, limited)
+    parameters = [*counted.parameters] * len(related)
+    parameters += [value for clause in clauses for value in clause.parameters]
     if limited:
         parameters += (limit or _ALL, offset)
     if 0 < limit <= _AT_ONCE or _finds_few(query, start):
@@ -273,10 +309,17 @@ def _columns(
 
 @lru_cache(maxsize=512)
 def _statement(
-    level: Level, table: str, order: str, related: tuple[str, ...], wheres: tuple[str, ...], limited: bool
+    level: Level,
+    table: str,
+    order: str,
+    related: tuple[str, ...],
+    counted: str,
+    wheres: tuple[str, ...],
+    limited: bool,
 ) -> str:
     texts, numbers, counts = _columns(level, related)
-    columns = [_RELATED.get(keyword) or COLUMNS[keyword] for keyword in (*texts, *numbers, *counts)]
+    columns = [COLUMNS[keyword] for keyword in (*texts, *numbers, *counts) if keyword not in _RELATED]
+    columns += [f"({_RELATED[keyword]} AND {counted})" for keyword in related]
     # The tables in the order to visit them: SQLite keeps to that of a CROSS JOIN, PostgreSQL makes a plan.
     deepest = _ALIASES.index(_TABLE_OF[level])
     at = _ALIASES.index(table)

@@ -115,17 +115,22 @@ def other_groups_clause(criterion: Criterion, dialect: str) -> Clause:
     return _Maker(dialect, "").other_names(_pattern(criterion))
 
 
+def member(column: str, value: str, dialect: str) -> Clause:
+    """The condition that one of a column's values, joined by backslashes, is this one."""
+    return _Maker(dialect, "").member(column, value)
+
+
 def rows_first(clauses: list[Clause], table: str, dialect: str) -> Clause:
     """Conditions on one table as a list of its rows made first: from its indexes alone where they suffice,
     and lest PostgreSQL walk the whole table in the order of the result in search of the rows."""
-    both = _all(clauses)
+    both = all_of(clauses)
     alias = table[0]
     rows = f"SELECT {alias}.id FROM {table} {alias} WHERE {both.sql}"
     one_of = f"{alias}.id IN ({rows})" if dialect == SQLITE else f"{alias}.id = ANY(ARRAY({rows}))"
     return both._replace(sql=one_of)
 
 
-def _all(clauses: list[Clause]) -> Clause:
+def all_of(clauses: list[Clause]) -> Clause:
     return Clause(
         " AND ".join(clause.sql for clause in clauses),
         tuple(parameter for clause in clauses for parameter in clause.parameters),
@@ -147,7 +152,7 @@ def _pattern(criterion: Criterion) -> str:
     raise ValueError(f"a person name cannot be matched by {criterion!r}")
 
 
-def _keepable(text: str) -> bool:
+def keepable(text: str) -> bool:
     """Whether a database could hold the text: PostgreSQL knows no NUL, neither knows half a character."""
     return "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
 
@@ -168,7 +173,7 @@ def _after(prefix: str) -> str:
     return ""
 
 
-def _either(clauses: list[Clause]) -> Clause:
+def either(clauses: list[Clause]) -> Clause:
     if len(clauses) == 1:
         return clauses[0]
     return Clause(
@@ -198,7 +203,7 @@ class _Maker:
             key = criterion.value.strip(" ")
             if attribute.kind is Kind.NUMBER:
                 return self.number(keyword, column, key)
-            if not key or not _keepable(key):
+            if not key or not keepable(key):
                 return NEVER
             if attribute.kind is Kind.SET:
                 return self.member(column, key)
@@ -210,7 +215,7 @@ class _Maker:
         return self.glob(column, criterion.pattern.strip(" "))
 
     def one_of(self, keyword: str, attribute: Attribute, column: str, criterion: OneOf) -> Clause:
-        values = [value for value in dict.fromkeys(criterion.values) if _keepable(value)]
+        values = [value for value in dict.fromkeys(criterion.values) if keepable(value)]
         if attribute.kind in (Kind.UID, Kind.TEXT) and not any("*" in v or "?" in v for v in values):
             keys = [key for value in values if (key := value.strip(" "))]
             if self.sqlite:
@@ -221,7 +226,7 @@ class _Maker:
         each = [Wildcard(value) if "*" in value or "?" in value else Single(value) for value in values]
         if any(is_universal(one, attribute) for one in each):
             return Clause("1 = 1")
-        return _either([self.plain(keyword, attribute, one) for one in each]) if each else NEVER
+        return either([self.plain(keyword, attribute, one) for one in each]) if each else NEVER
 
     def span(self, column: str, span: tuple[str, str]) -> Clause:
         if span == NOTHING:
@@ -267,7 +272,7 @@ class _Maker:
 
     def glob(self, column: str, pattern: str) -> Clause:
         """Wild card matching: as a range where the pattern begins with text, for the index."""
-        if not _keepable(pattern):
+        if not keepable(pattern):
             return NEVER
         start = _literal_start(pattern)
         if start == pattern:
@@ -298,7 +303,7 @@ class _Maker:
         """Name matching against a column of name keys."""
         clauses = []
         for key in name_patterns(pattern):
-            if not _keepable(key.text):
+            if not keepable(key.text):
                 clauses.append(NEVER)
             elif not key.open_end:
                 clauses.append(self.glob(column, key.text))
@@ -310,7 +315,7 @@ class _Maker:
             else:
                 clauses.append(self.glob(column, key.text))
                 clauses.append(self.glob(column, key.text + "^*"))
-        return _either(clauses) if clauses else NEVER
+        return either(clauses) if clauses else NEVER
 
     def other_names(self, pattern: str) -> Clause:
         """Name matching against the ideographic and the phonetic group, whose indexes know no empty ones."""
@@ -318,13 +323,13 @@ class _Maker:
         for column in ("p.ideographic_key", "p.phonetic_key"):
             names = self.names(column, pattern)
             found.append(names._replace(sql=f"({column} <> '' AND {names.sql})"))
-        return _either(found)
+        return either(found)
 
     def any_name(self, keyword: str, criterion: Criterion) -> Clause:
         """Name matching in all groups and, if fuzzy, by sound."""
         if isinstance(criterion, OneOf):
             each = [self.any_name(keyword, Name(value)) for value in criterion.values[:_MOST_ALTERNATIVES]]
-            return _either(each) if 0 < len(each) == len(criterion.values) else ANYTHING
+            return either(each) if 0 < len(each) == len(criterion.values) else ANYTHING
         pattern = _pattern(criterion)
         fuzzy = isinstance(criterion, Name) and criterion.fuzzy
         clauses = [self.names(self.no_index + _NAME_KEYS[keyword], pattern)]
@@ -339,4 +344,4 @@ class _Maker:
         else:
             column = COLUMNS[keyword]
             clauses.append(Clause(f"{self.position}({column}, '=') > 0", (), False))
-        return _either(clauses)
+        return either(clauses)

@@ -33,7 +33,7 @@ from hounsfield.wire.ul.reasons import ContextResult
 #: Syntaxes of commands' data sets that are not objects.
 NATIVE = (EXPLICIT_LE, IMPLICIT_LE)
 #: Bytes of SOP class extended negotiation that we answer with 1 where asked (PS3.4 C.5.1.1, C.5.2.1).
-FIND_SUPPORTED = bytes((1, 1, 1, 0, 0))  # relational, combined date-time, fuzzy; no timezone, no conversion
+FIND_SUPPORTED = bytes((1, 1, 1, 1, 0))  # relational, combined date-time, fuzzy, timezone; no conversion
 RETRIEVE_SUPPORTED = bytes((1, 0))  # relational
 #: Storage (PS3.4 B.3.1): level 2 (full), no signature level, no element coercion.
 STORAGE_SUPPORT = bytes((2, 0, 0, 0, 0, 0))

@@ -42,7 +42,9 @@ async def answer(operation: Operation, data: bytes) -> None:
             relational=agreed[0:1] == b"\x01",
             combined_date_time=agreed[1:2] == b"\x01",
             fuzzy=agreed[2:3] == b"\x01",
+            timezone_adjustment=agreed[3:4] == b"\x01",
             character_set=operation.character_set,
+            timezone=server.timezone,
         )
         plan = understand(request, server.settings.ae_title)
     except MalformedError as error:

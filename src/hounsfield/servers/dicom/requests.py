@@ -86,6 +86,7 @@ class Requests:
 
     def request(self, association: Association, context: Context, command: Command) -> Sink:
         self.outstanding += 1
+        self.server.outstanding += 1
         field = command.field
         if field == fields.C_STORE_RQ:
             return store_sink(self, association, context, command)
@@ -126,6 +127,7 @@ class Requests:
     def done(self) -> None:
         """One request was answered."""
         self.outstanding -= 1
+        self.server.outstanding -= 1
         self.session.touch()
         self.session.maybe_release()
 

@@ -20,14 +20,15 @@ from hounsfield.ports.peers import Peers
 from hounsfield.ports.pixels import Transcoder
 from hounsfield.servers.dicom.negotiation import AcceptPolicy
 from hounsfield.servers.dicom.session import Session
-from hounsfield.servers.dicom.slots import SILENT_SECONDS, Slots
+from hounsfield.servers.dicom.slots import SILENT_SECONDS, Slots, share
 from hounsfield.servers.dicom.tls_door import TlsDoor
-from hounsfield.services.accounts import check_password
 from hounsfield.services.datasets import DataSets
 from hounsfield.services.devices import DeviceBook
+from hounsfield.services.passwords import check_password
 from hounsfield.services.reading import Reader
 from hounsfield.services.recorder import Recorder
 from hounsfield.services.store import Store
+from hounsfield.services.zones import zone_of
 from hounsfield.settings import Settings
 from hounsfield.wire.ul.connection import Connection, Role
 
@@ -60,6 +61,10 @@ class Services:
     transcoder: Transcoder
 
 
+#: Objects in a row from one association, after which it counts as the only one that sends.
+ALONE_AFTER = 8
+
+
 class DicomServer:
     """Runs on one event loop."""
 
@@ -74,16 +79,24 @@ class DicomServer:
         self.blobs = services.blobs
         self.peers = services.peers
         self.transcoder = services.transcoder
+        self.timezone = zone_of(settings.timezone)
         self.policy = AcceptPolicy(settings.unknown_sop_classes == "accept")
+        places = self.share(settings.max_associations)
         self.slots = Slots(
-            settings.max_associations,
-            settings.max_associations_per_device,
-            settings.max_pending,
-            settings.max_pending_per_address,
+            places,
+            self.share(settings.max_associations_per_device),
+            self.share(settings.max_pending),
+            self.share(settings.max_pending_per_address),
             services.clock.monotonic,
+            reserved=places * settings.reserved_percent // 100,
             silent=min(SILENT_SECONDS, settings.idle_seconds / 2),
         )
         self.sessions: set[Session] = set()
+        #: Requests of all associations that were begun and are not answered.
+        self.outstanding = 0
+        #: Who sent the last object, and how many it sent since somebody else did.
+        self._storing: Session | None = None
+        self._in_a_row = 0
         self.stopping = False
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="dicom")
@@ -95,6 +108,18 @@ class DicomServer:
         self._long_places: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     # For sessions and requests -------------------------------------------------------------------------
+
+    def share(self, total: int) -> int:
+        """This process's part of a limit of all that share the port."""
+        return share(total, self.settings.dicom_workers)
+
+    def is_alone(self, session: Session) -> bool:
+        """Whether nothing is under way but the object that `session` has sent, nor likely to be in a moment.
+        Asked once for each object."""
+        if session is not self._storing:
+            self._storing, self._in_a_row = session, 0
+        self._in_a_row += 1
+        return self._in_a_row > ALONE_AFTER and self.outstanding == 1
 
     async def beside_loop(self, call: Callable[..., T], *arguments: object) -> T:
         """Run what waits for a database or a disk on a thread."""

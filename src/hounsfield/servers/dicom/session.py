@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING
 
-from hounsfield.domain.device import Admission, Device, Verdict
+from hounsfield.domain.device import Admission, Device, DeviceState, Verdict
 from hounsfield.domain.events import Event, Subjects
 from hounsfield.domain.ids import clean_ae_title, is_ae_title
 from hounsfield.net.association import Association, Context
@@ -14,6 +14,7 @@ from hounsfield.net.link import Link
 from hounsfield.servers.dicom.negotiation import answer_request, contexts_of, refused_contexts
 from hounsfield.servers.dicom.requests import Requests
 from hounsfield.servers.dicom.slots import Slot
+from hounsfield.services import tracing
 from hounsfield.wire.ul import events as ul
 from hounsfield.wire.ul.pdu import AssociateReject, AssociateRequest
 from hounsfield.wire.ul.reasons import (
@@ -176,7 +177,9 @@ class Session:
             return (*_NO_REASON, "the user name and passcode are not known here")
         device = verdict.device
         name = device.name if device else f"{self.calling}@{self.slot.address}"
-        why = self.server.slots.associate(self.slot, name, device.max_associations if device else 0)
+        limit = self.server.share(device.max_associations) if device else 0
+        admitted = device is not None and device.state is DeviceState.ADMITTED
+        why = self.server.slots.associate(self.slot, name, limit, admitted=admitted)
         return (*_LIMIT, why) if why else None
 
     def _reject(self, result: int, source: int, reason: int, why: str) -> None:
@@ -216,6 +219,7 @@ class Session:
         self.association = Association(self.link, contexts, self.requests)
         self.association.on_abort = lambda why: self.end("aborted-by-us", why)
         self.accepted_at = self.active = self.server.clock.monotonic()
+        tracing.begin_bringing(self.id, "association", {"dicom.contexts": len(contexts)})
         self._note_accepted(request, contexts, refused_contexts(request, accept))
         self.link.flush()
 
@@ -322,6 +326,8 @@ class Session:
             return
         self.association.ended(why or how)
         requests = self.requests
+        objects = requests.objects if requests else 0
+        tracing.end_bringing(self.id, {"dicom.ended": how, "dicom.objects": objects})
         self.server.note(
             Event(
                 "association.ended",
@@ -331,7 +337,7 @@ class Session:
                 payload={
                     "how": how,
                     "why": why,
-                    "objects": requests.objects if requests else 0,
+                    "objects": objects,
                     "bytes": requests.bytes if requests else 0,
                     "seconds": round(self.server.clock.monotonic() - self.accepted_at, 3),
                 },

@@ -1,8 +1,9 @@
 """Places for connections: so many, and such, that idle or hostile ones never keep a real device out.
 
-Three bounds: connections that have not asked for an association yet (few for each address, the oldest
-goes when all places are taken), associations overall, and associations of each device. When all places
-for associations are taken, one that has been silent for long gives way to the newcomer.
+Bounds: connections that have not asked for an association yet (few for each address, the oldest goes when
+all places are taken), associations overall, associations of each device, and associations of all those that
+no person admitted, which leave the reserved places free. Where there is no place, one that has been silent
+for long gives way to the newcomer; a device that was admitted does so for another such device only.
 """
 
 from __future__ import annotations
@@ -27,12 +28,20 @@ class Slot:
     asked: bool = False
     over: bool = False
     device: str = ""
+    #: It is of a device that a person wrote down or admitted.
+    admitted: bool = False
     #: Whether it waits for us: then its silence is ours.
     busy: Callable[[], bool] = field(default=lambda: False)
 
 
+def share(total: int, processes: int) -> int:
+    """One process's part of a limit that several have together: connections are dealt out to them evenly in
+    the long run. At least 1, unless the limit is 0."""
+    return -(-total // processes)
+
+
 class Slots:
-    """The places of one process."""
+    """The places of one process. `reserved` of the `associations` are for admitted devices alone."""
 
     def __init__(
         self,
@@ -42,12 +51,14 @@ class Slots:
         pending_per_address: int,
         now: Callable[[], float],
         *,
+        reserved: int = 0,
         silent: float = SILENT_SECONDS,
     ) -> None:
         self.associations = associations
         self.per_device = per_device
         self.pending = pending
         self.pending_per_address = pending_per_address
+        self.open_to_all = associations - reserved
         self._now = now
         self.silent = silent
         self._pending: dict[Slot, None] = {}  # in order of arrival
@@ -63,18 +74,23 @@ class Slots:
         while len(self._pending) > self.pending:
             self._drop(_least(self._pending), "too many connections ask for no association")
 
-    def associate(self, slot: Slot, device: str, limit: int) -> str:
-        """Move a connection to the associations. Returns '' or why there is no place."""
+    def associate(self, slot: Slot, device: str, limit: int, *, admitted: bool) -> str:
+        """Move a connection to the associations. `limit` is that of the device, 0 for the common one. Returns
+        '' or why there is no place."""
         limit = limit or self.per_device
         if slot not in self._pending:
             return "the connection had to give way to others"
         of_device = [s for s in self._associated if s.device == device]
         if len(of_device) >= limit and not self._evict(of_device):
             return f"{device} has {limit} associations already"
-        if len(self._associated) >= self.associations and not self._evict(list(self._associated)):
-            return f"all {self.associations} places for associations are taken"
+        strangers = [s for s in self._associated if not s.admitted]
+        if len(self._associated) >= self.associations:
+            if not self._evict(strangers) and not (admitted and self._evict(list(self._associated))):
+                return f"all {self.associations} places for associations are taken"
+        elif not admitted and len(strangers) >= self.open_to_all and not self._evict(strangers):
+            return f"all {self.open_to_all} places for devices that nobody admitted are taken"
         self._pending.pop(slot, None)
-        slot.device = device
+        slot.device, slot.admitted = device, admitted
         self._associated[slot] = None
         return ""
 

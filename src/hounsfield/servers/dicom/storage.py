@@ -57,7 +57,9 @@ def store_sink(requests: Requests, association: Association, context: Context, c
         association.send(context.id, c_store_rsp(command, status, reason))
         requests.done()
 
-    return ObjectSink(association, receiver, answer, requests.done, session.touch)
+    return ObjectSink(
+        association, receiver, answer, requests.done, session.touch, lambda: server.is_alone(session)
+    )
 
 
 def refused_store(

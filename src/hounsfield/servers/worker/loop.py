@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from hounsfield.domain.events import Event
 from hounsfield.ports.clock import Clock
 from hounsfield.ports.database import Database
 from hounsfield.ports.jobs import Job, JobState
+from hounsfield.services import metrics, tracing
 from hounsfield.services.leases import Lease, PostponedError, StoppedError
 
 log = logging.getLogger(__name__)
@@ -154,19 +156,25 @@ class Worker:
         running = _Running(self._stopping, job)
         with self._lock:
             self._running[owner] = running
+        began, outcome = time.monotonic(), "failed"
         try:
-            self.handlers[job.kind](job, running)
+            with tracing.span("job", {"job.kind": job.kind}):
+                self.handlers[job.kind](job, running)
         except PostponedError as postponed:
+            outcome = "postponed"
             self._postpone(job, owner, postponed.run_at)
         except StoppedError:
+            outcome = "stopped"
             if not running.lost:
                 self._postpone(job, owner, self.clock.now())
         except Exception as error:
             self._fail(job, owner, error)
         else:
+            outcome = "done"
             with self.database.write() as tx:
                 tx.jobs.finish(job.id, owner)
         finally:
+            metrics.JOB_SECONDS.labels(job.kind, outcome).observe(time.monotonic() - began)
             with self._lock:
                 del self._running[owner]
 

@@ -61,3 +61,10 @@ def _looked_up(tag: int, creator: str) -> str:
         return str(dictionary_VR(tag))
     except KeyError:
         return "UL" if element == 0 else "UN"
+
+
+def keyword_of(tag: int) -> str:
+    """The keyword of `tag` in PS3.6, '' where it has none."""
+    from pydicom.datadict import keyword_for_tag
+
+    return keyword_for_tag(tag)

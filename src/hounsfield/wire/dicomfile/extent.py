@@ -48,6 +48,15 @@ def check_whole(header: Header, pieces: Sequence[Buffer], transfer_syntax_uid: s
         pass
 
 
+def check_rest(pieces: Sequence[Buffer], rest: int, transfer_syntax_uid: str) -> None:
+    """The same for a header that ends at `rest`, of a data set as its transfer syntax says; not deflated."""
+    syntax = transfer_syntax(transfer_syntax_uid)
+    try:
+        _walk(pieces, rest, LITTLE if syntax.little_endian else BIG, syntax.explicit)
+    except (OddError, LimitError):
+        pass
+
+
 def _inflated(pieces: Sequence[Buffer]) -> Sequence[Buffer]:
     """The inflated data set; empty where it is too large to be looked at."""
     inflater = Inflater(pieces[0] if len(pieces) == 1 else b"".join(pieces))

@@ -80,7 +80,7 @@ INDEX_TAGS: Final[Mapping[int, str]] = {
     0x00400245: "TM",  # Performed Procedure Step Start Time
 }
 #: Without these an object cannot be kept: if the scan ends early without them, pydicom looks everywhere.
-_REQUIRED: Final = (0x00080016, 0x00080018, 0x0020000D, 0x0020000E)
+REQUIRED_TAGS: Final = frozenset({0x00080016, 0x00080018, 0x0020000D, 0x0020000E})
 
 _WANTED: Final = {CHARACTER_SET: "CS", **INDEX_TAGS, REQUEST_ATTRIBUTES: "SQ"}
 _LAST: Final = max(_WANTED)
@@ -131,7 +131,7 @@ def _read(data: Buffer, layout: Layout, explicit: bool, default_character_set: s
         if rest < 0:
             return header
         values = header.values
-        for tag in _REQUIRED:
+        for tag in REQUIRED_TAGS:
             if tag not in values:
                 break
         else:
@@ -167,6 +167,12 @@ def _read_deflated(data: Buffer, default_character_set: str) -> Header:
             if size >= MAX_INFLATED:
                 raise LimitError(f"the header goes on behind {MAX_INFLATED} inflated bytes", size)
         size *= 8
+
+
+def texts_of(found: Found, character_set: str, transfer_syntax_uid: str) -> dict[int, str]:
+    """Elements of INDEX_TAGS as `Header.values` has them."""
+    layout = LITTLE if transfer_syntax(transfer_syntax_uid).little_endian else BIG
+    return _texts(found, character_set, layout, INDEX_TAGS)
 
 
 def _scan_explicit(data: Buffer, layout: Layout, found: Found, request: Found) -> int:
@@ -318,4 +324,4 @@ def _numbers(raw: bytes, vr: str, layout: Layout) -> str:
     return "\\".join([str(number) for number in Struct(f"{layout.order}{count}{code}").unpack(raw)])
 
 
-__all__ = ["INDEX_TAGS", "REQUEST_TAGS", "Header", "read_header"]
+__all__ = ["INDEX_TAGS", "REQUEST_TAGS", "REQUIRED_TAGS", "Header", "read_header", "texts_of"]

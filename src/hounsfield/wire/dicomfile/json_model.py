@@ -128,10 +128,10 @@ class _Writer:
                 if tag == _CHARACTER_SET:
                     characters = clean(raw.decode("latin-1"), "CS") or characters
                     raw = b"ISO_IR 192" if raw.strip(b" \0") else b""
-                elif tag >> 16 & 1:
-                    creators[tag >> 16 << 8 | tag & 0xFF] = raw.decode("latin-1").strip(" \0")
                 elif not tag & 0xFFFF:
                     continue
+                elif tag >> 16 & 1:
+                    creators[tag >> 16 << 8 | tag & 0xFF] = raw.decode("latin-1").strip(" \0")
             elif tag == _PIXEL_REPRESENTATION:
                 self._signed = raw[:2] in (b"\x01\0", b"\0\x01")
             value = WRITERS[vr](raw, characters, self._layout.order)

@@ -1,0 +1,1 @@
+"""What DICOMweb sends and receives, as values: media types, multipart bodies, queries, XML, JSON, ranges."""

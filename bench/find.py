@@ -161,6 +161,8 @@ def ask(association: pdus.Association, keys: Keys) -> int:
 def look(database: SqlDatabase) -> Archive:
     with database.read() as tx:
         counts = tx.index.counts()
+        if counts["studies"] < DAYS:
+            raise SystemExit(f"{counts['studies']} studies are not enough: fill it with bench.million first")
         connection = tx.connection
         step = max(1, counts["patients"] // 500)
         rows = connection.execute("SELECT name FROM patient WHERE id % ? = 0", (step,)).fetchall()

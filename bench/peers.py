@@ -54,7 +54,7 @@ def sweep() -> None:
     """
     if os.environ.get(KEEP):
         return
-    found = [(folder, _FOLDER.fullmatch(folder.name)) for folder in WORK.iterdir()]
+    found = [(folder, _FOLDER.fullmatch(folder.name)) for folder in WORK.glob("*-*-*")]
     gone = [folder for folder, parts in found if parts and not _in_use(int(parts[1]))]
     for folder in gone:
         shutil.rmtree(folder, ignore_errors=True)
@@ -124,7 +124,11 @@ class Server:
             self._process = psutil.Popen(
                 command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
             )
-        self._wait_until_up()
+        try:
+            self._wait_until_up()
+        except BaseException:
+            self.stop()
+            raise
 
     def _wait_until_up(self) -> None:
         until = time.monotonic() + 60
@@ -135,7 +139,6 @@ class Server:
             except (OSError, pdus.PeerError):
                 time.sleep(0.1)
         log = (self.folder / "log").read_text(errors="replace")[-2000:]
-        self.stop()
         raise pdus.PeerError(f"{self.name} did not come up:\n{log}")
 
     def echo(self) -> None:

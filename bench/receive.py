@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.load import Load
-from bench.peers import WORK, Hounsfield, Orthanc, Server, Storescp, available, sweep, wait_after_sweep
+from bench.peers import WORK, Hounsfield, Orthanc, Server, Storescp, available, wait_after_sweep
 from bench.tables import report, table
 from hounsfield.hospital.synthetic import ct_series
 
@@ -32,6 +32,8 @@ class Size(NamedTuple):
 
 SIZES = (Size("512 KiB", 512, 512, 400), Size("20 KiB", 96, 96, 2000))
 ASSOCIATIONS = (1, 4)
+#: How a measurement begins.
+STEADY = "each begins with the spare log segments of Hounsfield made, as they are once it rests, and a `sync`"
 
 
 class Run(NamedTuple):
@@ -111,10 +113,10 @@ def matrix(kinds: Sequence[type[Server]], repetitions: int, scale: float) -> Res
         for kind in (*kinds[turn:], *kinds[:turn]):
             with kind() as server:
                 measure(server, SIZES[1], 1, "warm", 0.02)
-                server.rest()
                 for size in SIZES:
                     for associations in ASSOCIATIONS:
                         key = f"{size.name}/{associations}/{repetition}"
+                        server.rest()
                         run = measure(server, size, associations, key, scale)
                         results[size.name, associations, kind.name].append(run)
                         print(
@@ -167,7 +169,7 @@ def summary(results: Results, kinds: Sequence[type[Server]]) -> str:
     if Hounsfield.name in names and len(names) > 1:
         text += "\n\n" + _ratios(results, [name for name in names if name != Hounsfield.name])
     settings = "\n".join(f"- {kind.name}: {kind.settings}" for kind in kinds)
-    return f"{text}\n\nTCP_NODELAY=1 for all; medians; `sync` between runs.\n{settings}"
+    return f"{text}\n\nTCP_NODELAY=1 for all; medians; {STEADY}.\n{settings}"
 
 
 def _ratios(results: Results, others: Sequence[str]) -> str:
@@ -246,4 +248,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 if __name__ == "__main__":
     main()
-    sweep()

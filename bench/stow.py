@@ -12,13 +12,17 @@ import argparse
 import base64
 import http.client
 import json
+import os
 import statistics
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from bench.peers import HOST, Hounsfield, Orthanc, Server, free_port, sweep, wait_after_sweep
+from bench.peers import HOST, Hounsfield, Orthanc, free_port, wait_after_sweep
+from bench.receive import STEADY, warm_memory
 from bench.tables import report, table
 from hounsfield.hospital.synthetic import ct_series
 
@@ -27,7 +31,8 @@ _BOUNDARY = "bench-boundary-of-stow"
 _TYPE = f'multipart/related; type="application/dicom"; boundary={_BOUNDARY}'
 _PLUGIN = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 #: Name of a way to send -> objects in one request; 0 for all.
-WAYS = {"one request": 0, "requests of 100": 100, "one object each": 1}
+WAYS = {"all in one request": 0, "requests of 100": 100, "one object a request": 1}
+GOAL = 4.0
 
 
 class WebOrthanc(Orthanc):
@@ -73,24 +78,13 @@ class WebHounsfield(Hounsfield):
         told = base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
         return {"Authorization": f"Basic {told}"}
 
-    def start(self) -> None:
-        super().start()
-        self._wait_for_web()
-
-    def _wait_for_web(self) -> None:
-        until = time.monotonic() + 60
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://{HOST}:{self.http_port}/healthz", timeout=5):
-                    return
-            except OSError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.1)
+    def echo(self) -> None:
+        super().echo()
+        urllib.request.urlopen(f"http://{HOST}:{self.http_port}/healthz", timeout=5).close()
 
 
 WebServer = WebOrthanc | WebHounsfield
-KINDS: dict[str, Callable[[], WebServer]] = {"hounsfield": WebHounsfield, "orthanc": WebOrthanc}
+KINDS: tuple[type[WebHounsfield] | type[WebOrthanc], ...] = (WebHounsfield, WebOrthanc)
 
 
 def bodies(objects: Sequence[bytes], each: int) -> list[bytes]:
@@ -99,8 +93,8 @@ def bodies(objects: Sequence[bytes], each: int) -> list[bytes]:
     head = f"--{_BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode()
     out = []
     for at in range(0, len(objects), each):
-        parts = [head + part10 + b"\r\n" for part10 in objects[at : at + each]]
-        out.append(b"".join(parts) + f"--{_BOUNDARY}--\r\n".encode())
+        parts = [piece for part10 in objects[at : at + each] for piece in (head, part10, b"\r\n")]
+        out.append(b"".join([*parts, f"--{_BOUNDARY}--\r\n".encode()]))
     return out
 
 
@@ -116,43 +110,78 @@ def send(server: WebServer, requests: Sequence[bytes]) -> float:
         response = connection.getresponse()
         text = response.read()
         if response.status != 200:
-            raise RuntimeError(f"{server.name} answered {response.status}: {text[:500]!r}")
+            raise RuntimeError(f"{server.name} answered {response.status}: {text[-500:]!r}")
     seconds = time.perf_counter() - begun
     connection.close()
     return seconds
 
 
-def measure(names: Sequence[str], objects: int, repetitions: int) -> str:
-    seconds: dict[tuple[str, str], list[float]] = {}
-    size = 0
+class Run(NamedTuple):
+    rate: float  # objects a second
+    megabytes: float  # a second
+    cpu_ms: float  # server CPU for each object
+
+
+Results = dict[tuple[str, str], list[Run]]  # by way and server
+
+
+def measure(server: WebServer, way: str, objects: int, key: str) -> Run:
+    series = list(ct_series(objects, 512, 512, key=key))
+    requests, size = bodies(series, WAYS[way]), sum(map(len, series))
+    del series
+    os.sync()
+    warm_memory(2 * size)
+    server.rest()
+    before = server.cpu()
+    seconds = send(server, requests)
+    return Run(objects / seconds, size / seconds / 1e6, (server.cpu() - before) / objects * 1000)
+
+
+def run(names: Sequence[str], objects: int, repetitions: int) -> Results:
+    """In alternating order. Servers and UIDs are new in each repetition, and UIDs for each way."""
+    results: Results = defaultdict(list)
     for repetition in range(repetitions):
-        for name in names:
-            with KINDS[name]() as server:
-                for way, each in WAYS.items():
-                    series = list(ct_series(objects, 512, 512, key=f"stow/{repetition}/{way}"))
-                    size = sum(map(len, series))
-                    seconds.setdefault((way, name), []).append(send(server, bodies(series, each)))
+        for kind in KINDS if repetition % 2 == 0 else KINDS[::-1]:
+            if kind.name not in names:
+                continue
+            with kind() as server:
+                send(server, bodies(list(ct_series(20, 96, 96, key=f"stow/{repetition}/warm")), 0))
+                for way in WAYS:
+                    found = measure(server, way, objects, f"stow/{repetition}/{way}")
+                    results[way, kind.name].append(found)
+                    print(f"{kind.name:10} {way:20} {found.rate:7.0f} objects/s", flush=True)
+    return results
+
+
+def summary(results: Results, objects: int) -> str:
     rows: list[list[object]] = []
-    for way in WAYS:
-        median = {name: statistics.median(seconds[way, name]) for name in names}
-        for name in names:
-            ratio = median["orthanc"] / median[name] if "orthanc" in median else 0.0
-            rows.append([way, name, objects / median[name], size / median[name] / 1e6, f"{ratio:.1f}"])
-    return table(["objects", "server", "objects/s", "MB/s", "times Orthanc"], rows)
+    for (way, name), runs in sorted(results.items(), key=lambda item: list(WAYS).index(item[0][0])):
+        theirs = results.get((way, WebOrthanc.name))
+        pairs = [ours.rate / other.rate for ours, other in zip(runs, theirs or (), strict=False)]
+        rates = [one.rate for one in runs]
+        row = [way, name, statistics.median(rates), max(rates)]
+        row += [statistics.median(one.megabytes for one in runs)]
+        row += [statistics.median(one.cpu_ms for one in runs)]
+        rows.append([*row, f"{statistics.median(pairs):.2f}" if pairs else ""])
+    heads = [f"{objects} objects", "server", "objects/s", "best", "MB/s", "CPU ms/object", "/ orthanc"]
+    settings = "\n".join(f"- {kind.name}: {kind.settings}" for kind in KINDS)
+    return (
+        f"{table(heads, rows)}\n\nGoal: {GOAL:g} times Orthanc's objects a second.\n\n"
+        f"512 KiB CT images; medians; {STEADY}.\n{settings}"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="bench.stow", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=list(KINDS), default=list(KINDS))
-    parser.add_argument("--repetitions", type=int, default=3)
+    choices = [kind.name for kind in KINDS]
+    parser.add_argument("--only", nargs="+", choices=choices, default=choices)
+    parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--objects", type=int, default=1000)
     chosen = parser.parse_args(arguments)
-    kinds: list[type[Server]] = [WebHounsfield, WebOrthanc]
-    names = [kind.name for kind in kinds if kind.name in chosen.only and not kind.missing()]
+    names = [kind.name for kind in KINDS if kind.name in chosen.only and not kind.missing()]
     wait_after_sweep()
-    report("STOW-RS", measure(names, chosen.objects, chosen.repetitions))
+    report("STOW-RS", summary(run(names, chosen.objects, chosen.repetitions), chosen.objects))
 
 
 if __name__ == "__main__":
     main()
-    sweep()

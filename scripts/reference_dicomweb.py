@@ -75,6 +75,7 @@ URI_PARAMETERS = {
 #: Statuses, and when. Those of store have a table of their own besides.
 STATUSES = {
     200: "it is done",
+    201: "the API has made what was asked for",
     202: "store: some objects are kept",
     204: "the answer to a browser that asks for CORS",
     206: "a range of bytes",

@@ -49,6 +49,8 @@ HURRY = {
     "hounsfield.servers.worker.loop.FIRST_RETRY": 0.05,
     "hounsfield.servers.worker.loop.NICE": 0,
 }
+#: Rounds of one sender are done on the event loop.
+ON_THE_LOOP = {"hounsfield.services.rounds.HERE_SECONDS": 5, "hounsfield.servers.dicom.server.ALONE_AFTER": 0}
 _ROOT = Path(__file__).parent.parent
 _addresses = itertools.count(1)
 

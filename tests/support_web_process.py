@@ -82,6 +82,7 @@ class WebProcess(Archive):
         def watch() -> None:
             while not over.wait(LOOK_SECONDS):
                 growth.bytes = max(growth.bytes, self.tree() - before)
+                growth.looks += 1
 
         thread = threading.Thread(target=watch)
         thread.start()
@@ -93,7 +94,8 @@ class WebProcess(Archive):
 
 
 class Growth:
-    """Bytes, so far."""
+    """Bytes, so far, and how often somebody looked."""
 
     def __init__(self) -> None:
         self.bytes = 0
+        self.looks = 0

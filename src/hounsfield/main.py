@@ -371,6 +371,7 @@ def check_ports(settings: Settings) -> None:
 
 
 def main() -> None:
+    os.umask(0o027)  # what we write is patient data, also where the data folder was made by others
     program_log.keep_values_out()
     program = Program()
     try:

@@ -16,6 +16,7 @@ from hounsfield.servers.sockets import bind
 from hounsfield.servers.supervisor import Supervised
 from hounsfield.servers.web.app import make_app
 from hounsfield.servers.web.audit import Audit
+from hounsfield.servers.web.passwords import Passwords
 from hounsfield.servers.web.server import WebServer
 from hounsfield.servers.web.web import Web
 from hounsfield.services import metrics, tracing
@@ -45,6 +46,8 @@ def make_web(
         stack.callback(access.flush)
         threads = ThreadPoolExecutor(THREADS, thread_name_prefix="web")
         stack.callback(threads.shutdown, wait=True, cancel_futures=True)
+        passwords = Passwords()
+        stack.callback(passwords.close)
         reader = Reader(beside, archive.blobs)
         yield Web(
             name=name,
@@ -62,6 +65,7 @@ def make_web(
             access=access,
             audit=Audit(recorder, archive.clock),
             threads=threads,
+            passwords=passwords,
         )
 
 

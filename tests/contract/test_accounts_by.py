@@ -139,8 +139,38 @@ def test_a_superuser_touches_no_others(database: SqlDatabase, clock: SetClock, w
             touch()
 
 
+def test_a_superuser_does_not_become_who_sees_more(database: SqlDatabase, clock: SetClock) -> None:
+    """Who sets a password, or takes a second factor away, can sign in as the user."""
+    accounts.change(database, clock, "cli:x", "nora", accounts.Change(grant=("1.2",)))  # of another site
+    with pytest.raises(RefusedError, match="studies that you do not see"):
+        accounts.set_password(database, clock, "user:boss", "nora", "another horse", by=BOSS)
+    with pytest.raises(RefusedError, match="studies that you do not see"):
+        accounts.check_may_sign_in_as(database, "nora", BOSS)
+    accounts.set_password(database, clock, "user:admin", "nora", "another horse", by=ADMIN)
+    accounts.change(database, clock, "cli:x", "nora", accounts.Change(grant=("1.1",), withdraw=("1.2",)))
+    accounts.check_may_sign_in_as(database, "nora", BOSS)
+    with pytest.raises(RefusedError):
+        accounts.check_may_sign_in_as(database, "boss", BOSS)
+
+
+def test_the_last_grant_is_not_taken_away_for_all_studies(database: SqlDatabase, clock: SetClock) -> None:
+    accounts.add(database, clock, "cli:x", "guest", "radiologist", WORD, studies=("1.1", "1.2"))
+    accounts.change(database, clock, "cli:x", "guest", accounts.Change(withdraw=("1.2",)))
+    with pytest.raises(RefusedError, match="all studies"):
+        accounts.change(database, clock, "cli:x", "guest", accounts.Change(withdraw=("1.1",)))
+    assert accounts.get(database, "guest").studies == ("1.1",)
+    accounts.change(database, clock, "cli:x", "guest", accounts.Change(sites=("North",), withdraw=("1.1",)))
+    assert accounts.get(database, "guest").sites == ("North",)
+    accounts.add(database, clock, "cli:x", "doctor", "referrer", WORD, studies=("1.1",))
+    accounts.change(database, clock, "cli:x", "doctor", accounts.Change(withdraw=("1.1",)))
+
+
 def test_users_may_change_their_own_password_and_no_more(database: SqlDatabase, clock: SetClock) -> None:
-    accounts.set_password(database, clock, "user:reader", "reader", "another horse", by=READER)
+    with pytest.raises(RefusedError, match="with the old one"):
+        accounts.set_password(database, clock, "user:reader", "reader", "another horse", by=READER)
+    accounts.set_password(
+        database, clock, "user:reader", "reader", "another horse", by=READER, confirmed=True
+    )
     accounts.end_sessions(database, clock, "user:reader", "reader", by=READER)
     for change in (accounts.Change(role="administrator"), accounts.Change(disabled=True)):
         with pytest.raises(RefusedError):

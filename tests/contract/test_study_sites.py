@@ -64,15 +64,18 @@ def test_a_device_that_moves_leaves_its_studies_where_they_are(
 def test_who_sent_it_counts_where_no_device_does(database: SqlDatabase) -> None:
     write_down(database, NORTH, NOWHERE)
 
-    def of(sop: str, study: str, device: str, site: str) -> object:
+    def of(sop: str, study: str, device: str, site: str, source: str = "dimse") -> object:
         return replace(
-            arrival(sop, study=study, series=f"{study}.a"), origin=Origin("stow", device, "a", "h", site)
+            arrival(sop, study=study, series=f"{study}.a"), origin=Origin(source, device, "a", "h", site)
         )
 
     with database.write() as tx:
         tx.index.enter([of("1.1", "1", "", "West"), of("2.1", "2", "ct-north", "West")])  # type: ignore[list-item]
         tx.index.enter([of("3.1", "3", "xa", "West"), of("4.1", "4", "", "a\\b")])  # type: ignore[list-item]
     assert sites(database) == {"1": "West", "2": "North", "3": "West", "4": "a/b"}
+    with database.write() as tx:  # a user who is called like a device
+        tx.index.enter([of("5.1", "5", "ct-north", "West", "stow"), of("6.1", "6", "ct-north", "", "stow")])  # type: ignore[list-item]
+    assert {uid: sites(database)[uid] for uid in ("5", "6")} == {"5": "West", "6": ""}
 
 
 def test_what_is_released_from_quarantine_has_its_device_s_site(database: SqlDatabase) -> None:

@@ -6,15 +6,18 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 from pydicom.uid import generate_uid
 
 from hounsfield.domain.access import Role
 from hounsfield.domain.stored import Origin, QuarantineReason
 from hounsfield.ports.jobs import NewJob
+from hounsfield.services import tokens
 from hounsfield.wire.dicomfile.part10 import read_meta
 from support_accounts import quick_passwords
 from support_services import part10
+from support_stow import stow
 from support_web import WebArchive, wait_for
 
 __all__ = ["quick_passwords"]
@@ -104,6 +107,83 @@ def test_devices_are_kept_by_those_of_their_site(archive: WebArchive) -> None:
         assert client.post("/api/devices", json=new | {"name": "X", "site": ""}).status_code == 403
         assert client.delete("/api/devices/CT1").status_code == 200
     assert [e.payload["change"] for e in archive.events("device.changed", device="CT1")][-1] == "removed"
+
+
+def test_who_is_limited_writes_down_no_device_that_sees_more(archive: WebArchive) -> None:
+    """Over DIMSE all sites are one; and a workstation's AE title is where studies are sent to."""
+    ours = {"name": "WS-1", "ae_title": "WS", "host": "127.0.0.1", "port": 1, "site": "west"}
+    with archive.client() as client:
+        assert client.post("/api/devices", json=ours | {"site": "east"}).status_code == 201
+    token = archive.account("west-chief", Role.SUPERUSER, sites=("west",))
+    mine = ours | {"name": "A", "ae_title": "MINE"}
+    with archive.client(token) as client:
+        for roles in ([], ["query"], ["store", "retrieve"]):
+            assert client.post("/api/devices", json=mine | {"roles": roles}).status_code == 403, roles
+        made = client.post("/api/devices", json=mine | {"roles": ["store", "commit"]})
+        assert made.status_code == 201
+        values = {key: value for key, value in mine.items() if key != "name"}
+        assert client.put("/api/devices/A", json=values).status_code == 403
+        taken = values | {"ae_title": "WS", "roles": ["store"]}
+        assert client.put("/api/devices/A", json=taken).status_code == 409
+        assert client.post("/api/devices", json=taken | {"name": "B"}).status_code == 409
+
+
+def test_a_device_called_like_a_user_gets_nothing_of_the_user(archive: WebArchive) -> None:
+    uid = generate_uid()[:60].rstrip(".")
+    token = archive.account("south-chief", Role.SUPERUSER, sites=("south",))
+    device = {"name": "admin", "ae_title": "NOBODY", "site": "south", "roles": ["store"]}
+    with archive.client(token) as limited, archive.client() as client:
+        assert limited.post("/api/devices", json=device).status_code == 201
+        assert stow(client, [part10(f"{uid}.1", study=uid, series=f"{uid}.2")]).status_code == 200
+        assert client.get(f"/api/studies/{uid}").status_code == 200
+        assert limited.get(f"/api/studies/{uid}").status_code == 404
+        conflict = part10(f"{uid}.1", study=uid, series=f"{uid}.2", StudyDescription="other")
+        assert stow(client, [conflict]).status_code == 409
+        assert [one["study"] for one in client.get("/api/quarantine").json()["objects"]].count(uid) == 1
+        assert uid not in limited.get("/api/quarantine").text
+
+
+def test_a_patient_elsewhere_is_not_told_by_the_patient_id(archive: WebArchive) -> None:
+    """Studies with one Patient ID are of one patient, called as in the first. Whoever may upload could ask
+    for names by number."""
+    token = archive.account("outpost", Role.TECHNOLOGIST, sites=("outpost",))
+
+    def asked(client: httpx.Client, patient: str, **more: str) -> int:
+        uid = generate_uid()[:58].rstrip(".")
+        data = part10(f"{uid}.1", study=uid, series=f"{uid}.2", patient=patient, **more)
+        return stow(client, [data]).status_code
+
+    study(archive, site="north", patient="N-1", PatientName="Doe^John", PatientBirthDate="19500102")
+    with archive.client(token) as client:
+        assert asked(client, "N-1", PatientName="", PatientBirthDate="") == 409
+        assert asked(client, "N-1", PatientName="Doe^Jack", PatientBirthDate="19500102") == 409
+        assert "19500102" not in client.post("/api/studies/search", json={}).text
+        assert asked(client, "N-1", PatientName="Doe^Jack", IssuerOfPatientID="OUTPOST") == 200
+        assert asked(client, "N-1", PatientName="DOE^JOHN", PatientBirthDate="19500102") == 200  # knows them
+        assert asked(client, "N-1", PatientName="") == 200  # and sees them from now on
+        assert asked(client, "", PatientName="") == 200
+    with archive.client() as client:
+        assert asked(client, "N-1", PatientName="") == 200
+
+
+def test_a_token_does_not_set_the_password_of_its_owner(archive: WebArchive) -> None:
+    """Else it would become as much as the owner; and whoever finds an open session would keep the account."""
+    web = archive.web
+    archive.account("ada", Role.ADMINISTRATOR)
+    _, secret = tokens.create(web.database, web.clock, "system", "ada", ["users.change"])
+    with archive.client(secret) as client:
+        assert client.put("/api/users/ada/password", json={"password": "taken over"}).status_code == 422
+        assert client.delete("/api/users/ada/second-factor").status_code == 422
+    with archive.signed_in("ada") as client:  # the password is as it was
+        assert client.put("/api/users/ada/password", json={"password": "taken over"}).status_code == 422
+        assert client.delete("/api/users/ada/second-factor").status_code == 422
+
+
+def test_counts_of_all_sites_are_for_who_sees_all(archive: WebArchive) -> None:
+    token = archive.account("chief", Role.SUPERUSER, sites=("north",))
+    with archive.client(token) as limited, archive.client() as client:
+        assert limited.get("/api/system").json()["counts"] == {}
+        assert client.get("/api/system").json()["counts"]["studies"] == 0
 
 
 def test_users_and_tokens(archive: WebArchive) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import ssl
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -13,9 +15,11 @@ import pytest
 
 from hounsfield.domain.access import Role
 from hounsfield.servers.web.login import local
+from hounsfield.servers.web.passwords import MOST_OF_ADDRESS
+from hounsfield.services import sign_in as signing_in
 from support_accounts import quick_passwords
 from support_peers import make_certificates
-from support_web import ADMIN, PASSWORD, WebArchive
+from support_web import ADMIN, PASSWORD, WebArchive, wait_for
 
 __all__ = ["quick_passwords"]
 pytestmark = pytest.mark.usefixtures("quick_passwords")
@@ -167,6 +171,42 @@ def test_pages_load_nothing_from_elsewhere_and_run_nothing(archive: WebArchive) 
             assert "default-src 'self'" in policy and "frame-ancestors 'none'" in policy
             assert "unsafe-inline" not in policy and "unsafe-eval" not in policy
             assert not re.search(r"<script|\son\w+=|style=|https?://", answer.text.replace(archive.url, ""))
+
+
+def test_our_own_forms_come_with_their_origin(archive: WebArchive) -> None:
+    """Under "no-referrer" browsers send `Origin: null` with a page's forms (Fetch, "append a request `Origin`
+    header"): nobody could sign in. To other sites nothing is told all the same."""
+    with archive.anonymous() as client:
+        assert client.get("/login").headers["Referrer-Policy"] == "same-origin"
+        form = {"name": ADMIN, "password": PASSWORD}
+        assert client.post("/login", data=form, headers={"Origin": "null"}).status_code == 403
+        own = {"Origin": archive.url, "Sec-Fetch-Site": "same-origin"}
+        assert client.post("/login", data=form, headers=own).status_code == 303
+
+
+def test_a_crowd_that_signs_in_keeps_nobody_else_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checking a password is slow on purpose. Whoever sends hundreds of wrong ones waits, and nobody else."""
+    go_on = threading.Event()
+    monkeypatch.setattr(signing_in, "check_password", lambda *_: go_on.wait(60) and False)
+    with WebArchive(tmp_path, http_sign_in_rate=1000) as archive, ThreadPoolExecutor(40) as crowd:
+
+        def guess(number: int) -> int:
+            with archive.anonymous() as client:
+                return client.post("/login", data={"name": f"n{number}", "password": "x"}).status_code
+
+        guesses = [crowd.submit(guess, number) for number in range(40)]
+        try:
+            wait_for(lambda: sum(one.done() for one in guesses) >= 40 - MOST_OF_ADDRESS, "others are refused")
+            assert {one.result() for one in guesses if one.done()} == {429}
+            with archive.client() as client:
+                assert client.get("/api/studies").status_code == 200
+        finally:
+            go_on.set()
+        assert sorted(one.result() for one in guesses) == [401] * MOST_OF_ADDRESS + [429] * (
+            40 - MOST_OF_ADDRESS
+        )
 
 
 def test_guessing_becomes_slow(archive: WebArchive) -> None:

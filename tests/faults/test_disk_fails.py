@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hounsfield.net.association import Association
-from support_faults import OUT_OF_RESOURCES, SUCCESS, Answer, House, Role, step
+from support_faults import ON_THE_LOOP, OUT_OF_RESOURCES, SUCCESS, Answer, House, Role, step
 
 SMALL, LARGE = 3_000, 1_300_000
 #: Which calls fail: what is written to the log, to large objects, and what makes room for them.
@@ -72,12 +72,17 @@ async def trouble_and_after(house: House, role: Role, trouble: Trouble, size: in
     return answers
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE])
+@pytest.mark.parametrize(
+    ("size", "constants"),
+    [(SMALL, {}), (SMALL, ON_THE_LOOP), (LARGE, {})],
+    ids=["small", "small-on-the-loop", "large"],
+)
 @pytest.mark.parametrize("name", CASES)
-def test_refused_while_it_lasts(house: House, name: str, size: int) -> None:
+def test_refused_while_it_lasts(house: House, name: str, size: int, constants: dict[str, object]) -> None:
     faults, error, said = CASES[name]
     trouble = Trouble(house.folder / "trouble")
-    role = house.start("dicom", *({**fault, "error": error, "flag": str(trouble.flag)} for fault in faults))
+    planted = [{**fault, "error": error, "flag": str(trouble.flag)} for fault in faults]
+    role = house.start("dicom", *planted, constants=constants)
     answers = asyncio.run(trouble_and_after(house, role, trouble, size))
     small_too = name not in ("no large files", "no folders")
     for answer in answers if size == LARGE or small_too else ():

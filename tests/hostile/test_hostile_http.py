@@ -120,6 +120,28 @@ def test_an_endless_head_is_refused(archive: WebArchive) -> None:
     assert said(archive, b"GET /" + b"a" * 20_000).startswith(b"HTTP/1.1 431 ")
 
 
+@pytest.mark.parametrize("piece", [b"x-a: " + b"v" * 1000 + b"\r\n", b"v" * 1000], ids=["many", "one"])
+def test_endless_trailers_are_refused(archive: WebArchive, piece: bytes) -> None:
+    """Behind the last chunk fields may follow, and nobody needs to sign in to send them."""
+    lines = ("POST /login HTTP/1.1", "Host: a", "Transfer-Encoding: chunked", "", "3", "a=b", "0", "x: ")
+    with closing(connected(archive)) as sock:
+        sock.sendall("\r\n".join(lines).encode())
+        try:
+            for _ in range(4000):
+                sock.sendall(piece)
+        except (ConnectionError, TimeoutError):
+            pass
+        else:
+            pytest.fail("all of them were taken")
+
+
+def test_chunks_may_be_small_and_many(archive: WebArchive) -> None:
+    sent = b'{"limit": 1}' + b" " * 20_000  # in chunks of a byte: five times as much stands beside it
+    with archive.client(headers={"Content-Type": "application/json"}) as client:
+        pieces = (sent[at : at + 1] for at in range(len(sent)))
+        assert client.post("/api/studies/search", content=pieces).status_code == 200
+
+
 def test_a_large_body_is_refused(archive: WebArchive) -> None:
     large = 2 << 20
     with archive.client() as client:
@@ -280,7 +302,7 @@ def test_every_answer_carries_the_headers_that_protect(archive: WebArchive) -> N
         ]
     for answer in answers:
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert answer.headers["Referrer-Policy"] == "same-origin"
         assert answer.headers["Cache-Control"] == "no-store"
         assert "default-src" in answer.headers["Content-Security-Policy"]
         assert "server" not in answer.headers

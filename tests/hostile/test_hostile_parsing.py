@@ -21,13 +21,12 @@ from support_hostile import (
     context,
     data_set,
     element,
-    implicit,
     p_data,
     padded,
 )
+from support_hostile_objects import NEVER_ENDING, ODD
 from support_server import Archive
 
-UNDEFINED = 0xFFFFFFFF
 MR = "1.2.840.10008.5.1.4.1.1.4"
 
 
@@ -94,19 +93,6 @@ def test_real_images_truncated(target: Archive, name: str) -> None:
     assert target.instances(sop=[meta.sop_instance_uid]) == []
 
 
-SEQUENCE = element(0x00081140, b"SQ", b"", UNDEFINED)
-NEVER_ENDING = {
-    "sequence": SEQUENCE,
-    "item": SEQUENCE + struct.pack("<HHL", 0xFFFE, 0xE000, UNDEFINED),
-    "item of a length": element(0x00081140, b"SQ", b"", UNDEFINED)
-    + struct.pack("<HHL", 0xFFFE, 0xE000, 10**6),
-    "UN": element(0x00091010, b"UN", b"", UNDEFINED),
-    "request attributes": element(0x00400275, b"SQ", b"", UNDEFINED),
-    "pixel data": element(0x7FE00010, b"OB", b"", UNDEFINED) + struct.pack("<HHL", 0xFFFE, 0xE000, 0),
-    "fragment": element(0x7FE00010, b"OB", b"", UNDEFINED) + struct.pack("<HHL", 0xFFFE, 0xE000, 10**6),
-}
-
-
 @pytest.mark.parametrize("what", NEVER_ENDING)
 def test_undefined_lengths_that_never_end(target: Archive, raw: Raw, what: str) -> None:
     uid = generate_uid()
@@ -115,46 +101,6 @@ def test_undefined_lengths_that_never_end(target: Archive, raw: Raw, what: str) 
     data = data_set(uid, pixels=pixels, **{place: NEVER_ENDING[what]})  # type: ignore[arg-type]
     status, comment = raw.store(uid, data)
     assert status == 0xC000 and comment
-
-
-def swapped(uid: str) -> bytes:
-    """Study and series before the SOP class."""
-    parts = data_set(uid)
-    cut = parts.index(element(0x0020000D, b"UI", padded("1.2.3.100")))
-    end = parts.index(element(0x00280010, b"US", b"\2\0"))
-    return parts[cut:end] + parts[:cut] + parts[end:]
-
-
-ODD = {
-    "wrong order": swapped,
-    "an odd length": lambda uid: data_set(uid, before=element(0x00081030, b"LO", b"odd")),
-    "a duplicate element": lambda uid: data_set(uid, before=element(0x00080060, b"CS", b"MR")),
-    "another UID a second time": lambda uid: data_set(uid, before=element(0x00080018, b"UI", b"1.2.9 ")),
-    "an unknown VR": lambda uid: data_set(uid, before=element(0x00091010, b"ZZ", b"12")),
-    "a known element with a wrong VR": lambda uid: data_set(uid, before=element(0x00081030, b"FD", b"12")),
-    "numbers as text": lambda uid: data_set(uid, after=element(0x00280100, b"LO", b"sixteen ")),
-    "UN that holds a sequence": lambda uid: data_set(
-        uid,
-        before=element(0x00081140, b"UN", b"", UNDEFINED)
-        + struct.pack("<HHL", 0xFFFE, 0xE000, 8)
-        + implicit([(0x00081150, b"")])
-        + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0),
-    ),
-    "a group length that is wrong": lambda uid: element(0x00080000, b"UL", b"\xff" * 4) + data_set(uid),
-    "text in no character set": lambda uid: data_set(
-        uid, before=element(0x00081030, b"LO", bytes(range(128, 192)))
-    ),
-    "an unknown character set": lambda uid: element(0x00080005, b"CS", b"KLINGON ") + data_set(uid),
-    "escapes that lead nowhere": lambda uid: (
-        element(0x00080005, b"CS", b"\\ISO 2022 IR 87")[:6]
-        + struct.pack("<H", 16)
-        + b"\\ISO 2022 IR 87 "
-        + data_set(uid, before=element(0x00081030, b"LO", b"\x1b$B\x1b\x1b(J\x1b"))
-    ),
-    "a person's name of many parts": lambda uid: data_set(
-        uid, before=element(0x00080090, b"PN", b"^=" * 3000)
-    ),
-}
 
 
 @pytest.mark.parametrize("what", ODD)

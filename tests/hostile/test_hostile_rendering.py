@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 
 import imagecodecs
@@ -98,6 +103,99 @@ def test_a_reader_that_fails_is_told_and_costs_nothing_else(renderer: Renderer) 
     with pytest.raises(OSError, match="disk is gone"):
         renderer.render(DataSetReader(failing, 1 << 23), "1.2.840.10008.1.2.1.99", PNG)
     assert _still_works(renderer)
+
+
+def _child() -> psutil.Process:
+    return max(psutil.Process().children(), key=lambda process: process.create_time())
+
+
+def test_a_decoder_that_never_ends_ends_its_process(renderer: Renderer) -> None:
+    """By the processor's time that it takes, which is less for a small frame."""
+    endless = (
+        "from hounsfield.adapters.rendering.frame_pixels import _bounded\nwith _bounded(1600):\n  while 1: 0"
+    )
+    ended = subprocess.run([sys.executable, "-c", endless], timeout=100, check=False)
+    assert ended.returncode == -signal.SIGPROF
+
+    def ending(offset: int, length: int) -> bytes:
+        if offset:
+            child = _child()
+            child.send_signal(signal.SIGPROF)
+            while child.status() != psutil.STATUS_ZOMBIE:  # whoever waits for it takes its exit code away
+                time.sleep(0.01)
+        return explicit(image_set(GREY))[:length].ljust(length, b"\0")
+
+    assert _still_works(renderer)
+    with pytest.raises(UnreadableError, match="longer than so many pixels"):
+        renderer.render(DataSetReader(ending, 1 << 23), "1.2.840.10008.1.2.1.99", PNG)
+    assert _still_works(renderer)
+
+
+def test_many_on_an_event_loop_and_on_threads() -> None:
+    """More than there are processes: all are answered, each with its own."""
+    pool = PixelPool(2)
+    renderer = Renderer(pool)
+    pictures = [explicit(image_set(GREY // (n + 1))) for n in range(12)]
+    alone = [render(data, EXPLICIT, media_type="image/png") for data in pictures]
+
+    async def all_at_once() -> list[bytes]:
+        here = [renderer.render_here(data, EXPLICIT, PNG) for data in pictures]
+        beside = [asyncio.to_thread(renderer.render, data, EXPLICIT, PNG) for data in pictures]
+        return list(await asyncio.gather(*here, *beside))
+
+    assert asyncio.run(all_at_once()) == alone * 2
+    assert _children_of(pool) == 2
+    pool.close()
+
+
+def _children_of(pool: PixelPool) -> int:
+    return sum(process.alive for process in pool._running)
+
+
+def test_what_goes_wrong_on_an_event_loop(renderer: Renderer) -> None:
+    noise = encapsulated([[b"noise"]], (40, 40), bits=8)
+    good = explicit(image_set(GREY))
+
+    async def refused_and_dead() -> None:
+        with pytest.raises(UnreadableError):
+            await renderer.render_here(noise, JPEG, PNG)
+        with pytest.raises(NotFoundError):
+            await renderer.render_here(good, EXPLICIT, Rendering(frames=(9,)))
+        _child().suspend()
+        waiting = asyncio.ensure_future(renderer.render_here(good, EXPLICIT, PNG))
+        behind = asyncio.ensure_future(renderer.render_here(good, EXPLICIT, PNG))
+        await asyncio.sleep(0)
+        _child().kill()
+        with pytest.raises(UnreadableError, match="ended its process"):
+            await waiting
+        assert (await behind).startswith(b"\x89PNG")
+
+    async def given_up() -> None:
+        await renderer.render_here(good, EXPLICIT, PNG)
+        child = _child()
+        child.suspend()
+        waiting = asyncio.ensure_future(renderer.render_here(good, EXPLICIT, PNG))
+        never = asyncio.ensure_future(renderer.render_here(good, EXPLICIT, PNG))
+        await asyncio.sleep(0)
+        never.cancel()  # while it waits for its turn
+        waiting.cancel()
+        for one in (waiting, never):
+            with pytest.raises(asyncio.CancelledError):
+                await one
+        assert (await renderer.render_here(good, EXPLICIT, PNG)).startswith(b"\x89PNG")
+        assert not child.is_running()  # its answer would have been taken for the next one's
+
+    asyncio.run(refused_and_dead())
+    asyncio.run(given_up())
+    assert _still_works(renderer)
+
+
+def test_answers_larger_than_the_shared_memory_on_an_event_loop(renderer: Renderer) -> None:
+    noise = np.random.default_rng(3).integers(0, 255, (1500, 1300, 3)).astype("u1")
+    data = explicit(image_set(noise, "RGB"))
+    shown = asyncio.run(renderer.render_here(data, EXPLICIT, PNG))
+    assert len(shown) > 1 << 22
+    assert np.array_equal(imagecodecs.png_decode(shown), noise)
 
 
 def _palette_set(entries: int, first: int = 0, bits: int = 16, count: int | None = None) -> pydicom.Dataset:

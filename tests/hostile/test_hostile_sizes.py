@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
-
 import pytest
 from pydicom.uid import generate_uid
 
@@ -31,14 +28,10 @@ from support_hostile import (
     pdu,
     pdv,
 )
+from support_hostile_objects import BOMBS, deflated, empty_items, nested, tiny_elements
 from support_server import MIB, Archive, wait_for
 
 FOUR_GIB = 0xFFFFFFFF
-ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-
-
-def tag(number: int, length: int) -> bytes:
-    return struct.pack("<HHL", number >> 16, number & 0xFFFF, length)
 
 
 @pytest.mark.parametrize("kind", [ASSOCIATE_RQ, P_DATA, RELEASE_RQ, ABORT, 0x99])
@@ -77,17 +70,6 @@ def test_elements_of_nearly_4_gib(target: Archive, number: int, vr: bytes) -> No
     refused = target.event("instance.refused", since, sop=uid)
     assert refused.payload["status"] == "C000" and refused.payload["why"]
     assert target.instances(sop=[uid]) == []
-
-
-def deflated(data: bytes) -> bytes:
-    made = zlib.compressobj(9, zlib.DEFLATED, -15)
-    return made.compress(data) + made.flush()
-
-
-BOMBS = {
-    "in the header": lambda uid: data_set(uid, before=element(0x00091001, b"OB", bytes(300 * MIB))),
-    "in the pixels": lambda uid: data_set(uid, pixels=bytes(300 * MIB)),
-}
 
 
 @pytest.mark.parametrize("where", BOMBS)
@@ -143,13 +125,6 @@ def test_images_larger_than_they_are(target: Archive, image: dict[str, object]) 
     assert found.SOPInstanceUID == uid
 
 
-def nested(depth: int, *, ended: bool) -> bytes:
-    """Sequences of undefined length within sequences."""
-    head = element(0x00081140, b"SQ", b"", FOUR_GIB) + tag(ITEM, FOUR_GIB)
-    tail = tag(ITEM_END, 0) + tag(SEQUENCE_END, 0)
-    return head * depth + (tail * depth if ended else b"")
-
-
 @pytest.mark.parametrize("ended", [True, False])
 def test_nesting(target: Archive, ended: bool) -> None:
     uid, since = generate_uid(), target.mark()
@@ -176,18 +151,16 @@ def test_nesting_in_an_identifier(target: Archive) -> None:
 
 def test_a_million_tiny_elements(target: Archive) -> None:
     uid, since = generate_uid(), target.mark()
-    tiny = b"".join(element(0x00090000 + n, b"UN", b"") for n in range(0x1000, 0x10000)) * 17
     with Raw(target.port) as raw:
-        status, comment = raw.associate().store(uid, data_set(uid, before=tiny), pieces=60_000)
+        status, comment = raw.associate().store(uid, data_set(uid, before=tiny_elements()), pieces=60_000)
     assert status == 0xC000 and comment
     target.event("instance.refused", since, sop=uid)
 
 
 def test_a_million_items(target: Archive) -> None:
     uid = generate_uid()
-    items = element(0x00081140, b"SQ", b"", FOUR_GIB) + tag(ITEM, 0) * 1_000_000 + tag(SEQUENCE_END, 0)
     with Raw(target.port) as raw:
-        status, comment = raw.associate().store(uid, data_set(uid, before=items), pieces=60_000)
+        status, comment = raw.associate().store(uid, data_set(uid, before=empty_items()), pieces=60_000)
         assert status == 0xC000 and comment
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 from collections.abc import Iterator
 
 import httpx
 import psutil
 import pytest
 
+from hounsfield.wire.dicomfile.part10 import read_meta
 from support_services import part10
 from support_stow import BOUNDARY, DICOM, JSON, STUDIES, XML, failures, new_uid, referenced, related, stow
 from support_web import WebArchive, wait_for
@@ -171,12 +173,85 @@ def test_metadata_that_are_none(client: httpx.Client, document: bytes) -> None:
         b'<!DOCTYPE x SYSTEM "file:///etc/passwd"><NativeDicomModel/>',
         b"<NativeDicomModel>" * 10_000,
         b"not XML",
+        b'<?xml version="1.0" encoding="utf-7"?><NativeDicomModel/>',
+        b'<?xml version="1.0" encoding="big5"?><NativeDicomModel/>',
+        b'<?xml version="1.0" encoding="base64"?><NativeDicomModel/>',
     ],
-    ids=["entities", "external", "deep", "text"],
+    ids=["entities", "external", "deep", "text", "utf-7", "big5", "base64"],
 )
 def test_xml_that_is_none(client: httpx.Client, document: bytes) -> None:
     body, headers = related([(XML, document, "")], XML)
     assert client.post(STUDIES, content=body, headers=headers).status_code in (400, 409)
+
+
+def test_private_blocks_of_many_groups(client: httpx.Client) -> None:
+    """Each creator is given a block; looking for a free one is not begun anew for each."""
+    groups = [f"{group:04X}" for group in range(0x11, 0x1111, 2)]
+    elements = "".join(
+        f'<DicomAttribute tag="{group}0001" vr="LO" privateCreator="c{n}"/>'
+        for group in groups
+        for n in range(241)
+    )
+    document = f"<NativeDicomModel>{elements}</NativeDicomModel>".encode()
+    body, headers = related([(XML, document, "")], XML)
+    answer = client.post(STUDIES, content=body, headers=headers)
+    assert answer.status_code == 409 and "more private creators" in answer.text
+
+
+@pytest.mark.parametrize("address", ["http://[", "//[x", "http://a\\b", "\u00e9"])
+def test_addresses_of_bulk_data_that_are_none(client: httpx.Client, address: str) -> None:
+    study = new_uid()
+    values = {
+        "00080016": "1.2.840.10008.5.1.4.1.1.7",
+        "00080018": f"{study}.1.1",
+        "0020000D": study,
+        "0020000E": f"{study}.1",
+    }
+    data_set: dict[str, object] = {tag: {"vr": "UI", "Value": [uid]} for tag, uid in values.items()}
+    data_set["00420011"] = {"vr": "OB", "BulkDataURI": address}
+    document = json.dumps([data_set]).encode()
+    body, headers = related([(JSON, document, "")], JSON)
+    answer = client.post(STUDIES, content=body, headers=headers)
+    assert answer.status_code == 409 and failures(answer.json()) == [(f"{study}.1.1", 0xC000)]
+    if address.isascii():
+        body, headers = related([(JSON, document, ""), ("application/octet-stream", b"abcd", address)], JSON)
+        assert client.post(STUDIES, content=body, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    ["1.2.840.10008.1.2.1\r\nSet-Cookie: a=b", '1.2.840.10008.1.2"; a=x', "<b>", "\u00e9", "x" * 100],
+    ids=["line", "quote", "tag", "accent", "long"],
+)
+def test_transfer_syntaxes_that_are_no_uid(client: httpx.Client, syntax: str) -> None:
+    """They would go out again, in headers."""
+    [data] = one()
+    meta = read_meta(data)
+    told = syntax.encode() + b"\0" * (len(syntax.encode()) % 2)
+    old = b"\x02\x00\x10\x00UI" + struct.pack("<H", 20) + b"1.2.840.10008.1.2.1\0"
+    assert data[: meta.meta_length].count(old) == 1
+    new = old[:6] + struct.pack("<H", len(told)) + told
+    answer = stow(client, [data.replace(old, new, 1)])
+    assert answer.status_code == 409 and failures(answer.json()) == [(meta.sop_instance_uid, 0xC000)]
+
+
+@pytest.mark.parametrize("name", ["transfer-syntax", "class"])
+def test_large_bulk_data_of_what_is_no_uid(client: httpx.Client, name: str) -> None:
+    """What is large is written down before it was looked at."""
+    study = new_uid()
+    values = {
+        "00080016": "1.2.840.10008.5.1.4.1.1.7" if name != "class" else "1.2.\u00e9",
+        "00080018": f"{study}.1.1",
+        "0020000D": study,
+        "0020000E": f"{study}.1",
+    }
+    data_set: dict[str, object] = {tag: {"vr": "UI", "Value": [uid]} for tag, uid in values.items()}
+    data_set["7FE00010"] = {"vr": "OB", "BulkDataURI": "/pixels"}
+    syntax = '; transfer-syntax="a\u00e9"' if name != "class" else ""
+    parts = [(JSON, json.dumps([data_set]).encode(), ""), (f"image/jpeg{syntax}", bytes(3 * MIB), "/pixels")]
+    body, headers = related(parts, JSON)
+    answer = client.post(STUDIES, content=body, headers=headers)
+    assert answer.status_code == 409, answer.text
 
 
 def test_more_metadata_than_are_taken(client: httpx.Client) -> None:

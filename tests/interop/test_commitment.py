@@ -127,7 +127,7 @@ def test_report_on_the_same_association(archive: Archive, kept: list[str]) -> No
 
 def test_the_job_does_not_report_again(archive: Archive, kept: list[str]) -> None:
     """What was delivered on the association is not delivered a second time, when the job's time has come."""
-    transaction, reports, port = generate_uid(), Reports(), free_port()
+    since, transaction, reports, port = archive.mark(), generate_uid(), Reports(), free_port()
     archive.device("ONCE", host="127.0.0.1", port=port)
     with listening("ONCE", reports, port):
         with archive.associate(
@@ -135,9 +135,28 @@ def test_the_job_does_not_report_again(archive: Archive, kept: list[str]) -> Non
         ) as association:
             ask(association, transaction, [(CTImageStorage, kept[0])])
             wait_for(lambda: reports.came, "no report")
+        archive.event("commitment.reported", since, transaction=transaction)
         archive.hasten(transaction)
         wait_for(lambda: not archive.jobs(transaction), "the job did not end")
     assert len(reports.came) == 1
+
+
+def test_release_with_the_answer_to_the_report(archive: Archive, kept: list[str]) -> None:
+    """What the peer has taken counts as delivered, though it goes away in the same breath."""
+    since, transaction, port = archive.mark(), generate_uid(), free_port()
+    archive.device("QUICK", host="127.0.0.1", port=port)
+    with Raw(archive.port) as raw:
+        raw.associate(associate_rq([context(1, COMMITMENT, EXPLICIT)], calling=b"QUICK"))
+        raw.send(*action(transaction, kept))
+        assert raw.answer() == (0, "")
+        last = False
+        while not last:  # N-EVENT-REPORT-RQ to the end of its data set
+            _, body = raw.read()
+            last = body[5] == 2
+        done = {0x0002: COMMITMENT, 0x0100: 0x8100, 0x0120: 1, 0x0800: 0x0101, 0x0900: 0, 0x1002: 1}
+        raw.send(p_data(1, 3, command(done)) + RELEASE)
+        assert raw.end() == [RELEASE_RP]
+    assert archive.event("commitment.reported", since, transaction=transaction)
 
 
 def test_release_before_the_report(archive: Archive, kept: list[str]) -> None:

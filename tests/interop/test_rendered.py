@@ -156,7 +156,6 @@ def test_what_is_no_image(client: httpx.Client) -> None:
     assert report.headers["content-type"] == "text/html; charset=utf-8"
     assert "default-src 'none'" in report.headers["content-security-policy"]
     assert client.get(_path("test-SR.dcm") + "/rendered", headers={"Accept": "image/png"}).status_code == 406
-    assert client.get(_path("test-SR.dcm") + "/thumbnail").status_code == 406
     drawing = client.get(_path("waveform_ecg.dcm") + "/rendered")
     assert drawing.headers["content-type"] == "image/svg+xml"
     pdf = "/dicom-web/studies/1.2.3/series/1.2.3.2/instances/1.2.3.2.1/rendered"
@@ -166,6 +165,55 @@ def test_what_is_no_image(client: httpx.Client) -> None:
     assert (part.status_code, part.content) == (206, b"PDF")
     cda = client.get(pdf.replace("2.1/ren", "2.2/ren"))
     assert (cda.headers["content-type"], cda.content) == ("text/plain; charset=utf-8", b"<x/>")
+
+
+def test_thumbnails_of_what_is_no_image_say_what_it_is(client: httpx.Client) -> None:
+    """One for each kind, for the instance and for a study that has nothing else."""
+    cards = {}
+    for name in ("test-SR.dcm", "waveform_ecg.dcm"):
+        study = "/".join(_path(name).split("/")[:4])
+        answers = [client.get(f"{path}/thumbnail?viewport=120,90") for path in (_path(name), study)]
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert answers[0].content == answers[1].content
+        cards[name] = imagecodecs.jpeg8_decode(answers[0].content)
+        assert cards[name].shape == (90, 120)
+        assert cards[name].std() > 10  # something is written
+        again = client.get(
+            f"{_path(name)}/thumbnail?viewport=120,90", headers={"If-None-Match": answers[0].headers["etag"]}
+        )
+        assert again.status_code == 304
+    assert not np.array_equal(*cards.values())
+
+
+def test_annotations_are_drawn_where_they_are_asked_for(client: httpx.Client) -> None:
+    def shown(query: str) -> np.ndarray:
+        answer = client.get(f"{_path('CT_small.dcm')}/rendered?accept=image/png{query}")
+        assert answer.status_code == 200, answer.text
+        return imagecodecs.png_decode(answer.content)
+
+    plain = shown("")
+    patient, technique = shown("&annotation=patient"), shown("&annotation=technique")
+    assert np.array_equal(plain, shown("&annotation=nothing"))
+    for changed in (patient, technique):
+        assert not np.array_equal(plain, changed)
+    middle = np.s_[56:72, 96:]
+    assert np.array_equal(plain[middle], shown("&annotation=patient,technique")[middle])
+    assert not (patient != plain)[64:].any()  # whose it is stands at the top
+
+
+def test_the_same_again_is_not_made_again(archive: WebArchive, client: httpx.Client) -> None:
+    path = _path("CT_small.dcm") + "/rendered?window=12,34"
+    first = client.get(path).content
+    pool = archive.web.renderer._pool  # type: ignore[attr-defined]  # the real one
+    taken: list[object] = []
+    taking, pool._turn = pool._turn, lambda loop: taken.append(loop) or taking(loop)
+    try:
+        assert client.get(path).content == first
+        assert not taken
+        assert client.get(path + "&quality=40").content != first
+        assert taken
+    finally:
+        pool._turn = taking
 
 
 def test_dicomweb_client_renders(archive: WebArchive) -> None:

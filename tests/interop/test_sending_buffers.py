@@ -1,4 +1,4 @@
-"""What is sent from where it lies is left alone as long as a part of it may still go out: afterwards something
+"""What is sent from where it lies is left alone as long as a part of it may go out: afterwards something
 else may lie there."""
 
 from __future__ import annotations

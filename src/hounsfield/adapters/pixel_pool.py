@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 
-from hounsfield.adapters.pixel_process import GRACE, PixelProcess
+from hounsfield.adapters.pixel_process import GRACE, PixelProcess, too_long
 from hounsfield.domain.errors import UnreadableError
 from hounsfield.ports.blobs import Piece
 from hounsfield.ports.rendering import DataSetReader
@@ -77,11 +77,11 @@ class PixelPool:
             try:
                 async with asyncio.timeout(seconds + GRACE):
                     await _readable(loop, process.fileno())
-            except TimeoutError:
-                pass  # `end` ends it
-            else:
-                if (answer := process.end_at_once()) is not None:
-                    return answer
+            except TimeoutError as error:
+                process.kill(at_once=True)
+                raise UnreadableError(too_long(seconds)) from error
+            if (answer := process.end_at_once()) is not None:
+                return answer
             return b"".join(await loop.run_in_executor(None, process.end, reader, seconds))
         except asyncio.CancelledError:
             if process is not None:
@@ -166,6 +166,7 @@ async def _readable(loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
         await ready
     finally:
         loop.remove_reader(descriptor)
+        os.set_blocking(descriptor, True)  # libuv made it non-blocking; what does not fit would fail then
 
 
 def _settle(ready: asyncio.Future[None]) -> None:

@@ -39,6 +39,9 @@ _BATCH = 1 << 20
 AHEAD = 1 << 22
 #: Seconds beyond the child's own alarm until it is taken for stuck.
 GRACE = 15.0
+#: For glibc: what one image needed is kept for the next. To have the kernel clear its pages anew takes
+#: as long as the image itself.
+_ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
 _length = struct.Struct("<Q")
 
 
@@ -61,7 +64,7 @@ class PixelProcess:
         with theirs:
             # secrets of the archive are no business of a decoder
             environment = {k: v for k, v in os.environ.items() if not k.startswith(("HOUNSFIELD_", "PG"))}
-            environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+            environment |= _ALLOCATION | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
             command = [sys.executable, "-m", "hounsfield.adapters.pixel_process"]
             self._process = subprocess.Popen(  # noqa: S603  # our own module
                 [*command, str(theirs.fileno()), str(shared), str(memory)],
@@ -142,7 +145,7 @@ class PixelProcess:
         except (EOFError, ConnectionError) as error:
             self.kill()
             if self._process.returncode == -signal.SIGALRM:
-                raise UnreadableError(_too_long(seconds)) from error
+                raise UnreadableError(too_long(seconds)) from error
             if self._process.returncode == -signal.SIGPROF:
                 raise UnreadableError("decoding took longer than so many pixels can need") from error
             raise UnreadableError(
@@ -155,7 +158,7 @@ class PixelProcess:
             return message
         if not self._connection.poll(seconds + GRACE):
             self.kill()
-            raise UnreadableError(_too_long(seconds))
+            raise UnreadableError(too_long(seconds))
         return self._connection.recv_bytes()
 
     def _wanted(self, data_set: DataSetReader, wanted: memoryview) -> Piece:
@@ -185,7 +188,8 @@ class PixelProcess:
         return True
 
 
-def _too_long(seconds: int) -> str:
+def too_long(seconds: int) -> str:
+    """Why there is no answer."""
     return f"decoding the pixels took longer than {seconds} s"
 
 

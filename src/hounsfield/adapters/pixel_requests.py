@@ -19,6 +19,8 @@ def answer(request: Mapping[str, Any], data_set: DataSet) -> Iterable[Iterable[P
             return (pixel_conversion.convert(data_set.whole(), source, target, largest),)
         case "render":
             return ((answers.rendered(request, data_set),),)
+        case "card":
+            return ((answers.card(request),),)
         case "frames":
             return answers.frames(request, data_set)
         case _:

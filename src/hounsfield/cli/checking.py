@@ -53,7 +53,9 @@ def doctor(
         rows = [row(finding) for finding in findings]
         session.out.record({"problems": problems, "complete": complete, "findings": rows})
     elif complete:
-        session.out.say(f"{problems} problems." if problems else "No problem found.")
+        session.out.say(
+            f"{problems} problem{'s' if problems > 1 else ''}." if problems else "No problem found."
+        )
     else:
         session.out.say("Stopped before the end.")
     if not complete:

@@ -88,6 +88,11 @@ class Renderer(Protocol):
         """The same on an event loop, which it does not hold up, for a small data set that is in memory."""
         ...
 
+    def card(self, sop_class_uid: str, transfer_syntax_uid: str, how: Rendering) -> bytes:
+        """A picture that says in words what an object of this class and syntax is, as large as the viewport
+        of `how`: the thumbnail of what is no image."""
+        ...
+
     def frames(
         self,
         data_set: Piece | DataSetReader,

@@ -112,6 +112,7 @@ def change(
             return before
         _check_may(tx, by, before, ())
         _check_may(tx, by, after, what.grant)
+        _check_stays_limited(before, after, what)
         if after.role != Role.ADMINISTRATOR or after.disabled:
             _check_not_last(tx, before)
         if after.role == Role.SERVICE:
@@ -135,9 +136,11 @@ def set_password(
     password: str,
     *,
     by: Principal | None = None,
+    confirmed: bool = False,
 ) -> None:
-    """Ends all sessions of the account: begin a new one for a user who has changed their own. `by` themselves
-    may: whoever calls has asked for the old password (`SignIn.confirm`).
+    """Ends all sessions of the account: begin a new one for a user who has changed their own. `confirmed`:
+    `by` has given the old password just now (`SignIn.confirm`); nobody sets their own without it, least of
+    all a token, which would become as much as its owner.
 
     Raises NotFoundError, RefusedError.
     """
@@ -146,7 +149,9 @@ def set_password(
     with database.write() as tx:
         account = visible(tx, name, by)
         if by is None or by.name != name:
-            _check_may(tx, by, account, ())
+            _check_sees_as_much(tx, by, account)  # who sets the password can sign in as the user
+        elif not confirmed:
+            raise RefusedError("Your own password is changed with the old one", "PUT it to /session/password")
         if account.role == Role.SERVICE:
             raise RefusedError(f"{name} is a service, and has no password", "Make a token for it")
         if account.subject:
@@ -189,6 +194,17 @@ def get(database: Database, name: str, *, by: Principal | None = None) -> Accoun
     """Raises NotFoundError."""
     with database.read() as tx:
         return visible(tx, name, by)
+
+
+def check_may_sign_in_as(database: Database, name: str, by: Principal) -> None:
+    """Whether `by` may take away what keeps others from signing in as this user: not one's own, which is
+    taken away with the password, and not that of one who sees more. Raises NotFoundError, RefusedError."""
+    with database.read() as tx:
+        account = visible(tx, name, by)
+        if by.name == name:
+            what = "Your own second factor is taken away with the password"
+            raise RefusedError(what, "POST the password to /session/second-factor/remove")
+        _check_sees_as_much(tx, by, account)
 
 
 def visible(tx: Transaction, name: str, by: Principal | None) -> Account:
@@ -267,6 +283,32 @@ def _checked(account: Account) -> Account:
             "An administrator cannot be limited to sites or studies", "For a site, add a superuser"
         )
     return account
+
+
+def _check_sees_as_much(tx: Transaction, by: Principal | None, account: Account) -> None:
+    """Whether `by` may become able to sign in as this user. Raises RefusedError."""
+    _check_may(tx, by, account, ())
+    if by is None or by.scope.unlimited:
+        return
+    if not all(tx.index.study_seen(uid, by.scope) for uid in account.studies):
+        raise RefusedError(
+            f"{account.name} has been granted studies that you do not see", "Ask an administrator"
+        )
+
+
+def _check_stays_limited(before: Account, after: Account, what: Change) -> None:
+    """Taking the last grant away never gives all: an account without sites and studies is limited to none,
+    and that is said otherwise, by its sites. Raises RefusedError."""
+    if what.withdraw and what.sites is None and _unlimited(after) and not _unlimited(before):
+        raise RefusedError(
+            f"{before.name} would be limited to nothing any more, and see all studies",
+            "Name sites, disable the user, or make it a referrer",
+        )
+
+
+def _unlimited(account: Account) -> bool:
+    role = role_of(account)
+    return role is not None and scope_of(role, account.sites, account.studies).unlimited
 
 
 def _sites(account: Account) -> str:

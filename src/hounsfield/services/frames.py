@@ -14,6 +14,7 @@ from hounsfield.ports.pixels import Transcoder
 from hounsfield.ports.rendering import DataSetReader, Renderer
 from hounsfield.services.datasets import SMALL
 from hounsfield.services.reading import Reader
+from hounsfield.services.scratch import Scratch
 from hounsfield.wire.dicomfile.errors import MalformedError
 from hounsfield.wire.dicomfile.frames import FrameMap, locate_frames
 from hounsfield.wire.dicomfile.outline import Outline, outline
@@ -66,18 +67,20 @@ class OpenObject:
 class Objects:
     """Opens kept objects. Its calls wait: beside the event loop."""
 
-    def __init__(self, reader: Reader, transcoder: Transcoder) -> None:
+    def __init__(self, reader: Reader, transcoder: Transcoder, scratch: Scratch) -> None:
         self.reader = reader
         self.transcoder = transcoder
+        self.scratch = scratch
 
     def open(self, instance: StoredInstance) -> OpenObject:
-        """Raises DamagedError, NotFoundError, and UnreadableError where it cannot be brought into a form in
-        which values go out."""
+        """Raises DamagedError, NotFoundError, StorageFullError, and UnreadableError where it cannot be
+        brought into a form in which values go out."""
         stored = instance.transfer_syntax_uid
         known = transfer_syntax(stored)
         if known.deflated or not known.little_endian:
             data = bytes(self.reader.data_set(instance))
-            return _in_memory(instance, self.transcoder.convert(data, stored, EXPLICIT_LE), EXPLICIT_LE)
+            kept = self.scratch.keep(self.transcoder.convert(data, stored, EXPLICIT_LE))
+            return OpenObject(instance, kept, EXPLICIT_LE, in_memory=kept.size <= SMALL)
         if instance.location.length <= SMALL:
             return _in_memory(instance, self.reader.data_set(instance), stored)
         return OpenObject(instance, self.reading(instance), stored)
@@ -131,6 +134,11 @@ class Frames:
         self.syntax = syntax
         native = {*_PLAIN, opened.transfer_syntax}
         self.as_stored = syntax == opened.transfer_syntax if self.map.encapsulated else syntax in native
+
+    @property
+    def in_place(self) -> bool:
+        """Whether frames go out as bytes that stand in the object: they are neither made nor shifted."""
+        return self.as_stored and (self.map.encapsulated or self.map.frame_bits % 8 == 0)
 
     @property
     def frame_bytes(self) -> int:

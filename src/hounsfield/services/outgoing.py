@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from hounsfield import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -17,7 +18,10 @@ from hounsfield.domain.preamble import PREAMBLE_LENGTH, disguise
 from hounsfield.domain.study import StoredInstance
 from hounsfield.ports.blobs import Piece
 from hounsfield.ports.pixels import Transcoder
+from hounsfield.ports.rendering import DataSetReader
 from hounsfield.services.datasets import SMALL, DataSets
+from hounsfield.services.scratch import Scratch, pieces
+from hounsfield.services.stepping import stepped
 from hounsfield.wire.dicomfile.part10 import build_meta
 from hounsfield.wire.dicomfile.transfer_syntaxes import EXPLICIT_LE
 
@@ -77,30 +81,36 @@ def _begins_with_preamble(instance: StoredInstance) -> bool:
 
 @dataclass(slots=True)
 class Opened:
-    """One object on its way out: the transfer syntax it is in, its first pieces, and what follows them."""
+    """One object on its way out: the transfer syntax it is in, its first pieces, and what follows them, of
+    `more` bytes where that is known."""
 
     instance: StoredInstance
     transfer_syntax: str
     first: Sequence[Piece]
     rest: AsyncIterator[Piece] | None = None
+    more: int | None = None
 
     @property
     def length(self) -> int | None:
-        return None if self.rest is not None else sum(map(len, self.first))
+        if self.rest is None:
+            return sum(map(len, self.first))
+        return None if self.more is None else sum(map(len, self.first)) + self.more
 
 
 class Outgoing:
     """`damaged` is told of objects whose bytes are not there any more. Conversions take `turns`, so that
-    those of many requests do not hold all threads."""
+    those of many requests do not hold all threads; large ones wait in `scratch` for whoever takes them."""
 
     def __init__(
         self,
         data_sets: DataSets,
         transcoder: Transcoder,
         damaged: Callable[[StoredInstance, DamagedError], None],
-        turns: asyncio.Semaphore,
+        turns: AbstractAsyncContextManager[None],
+        scratch: Scratch,
     ) -> None:
         self.turns = turns
+        self.scratch = scratch
         self.data_sets = data_sets
         self.transcoder = transcoder
         self.damaged = damaged
@@ -171,14 +181,19 @@ class Outgoing:
                 f"Object {instance.sop_instance_uid} is too large to be converted",
                 "Ask for it with transfer-syntax=*, as it is stored",
             )
-        stored = instance.transfer_syntax_uid
-        data_set = bytes(await self.data_sets.whole(instance))
-        loop = asyncio.get_running_loop()
+        meta = made_meta(instance, target)
+        stored, executor = instance.transfer_syntax_uid, self.data_sets.executor
+
+        def convert(data_set: bytes) -> DataSetReader:
+            return self.scratch.keep(self.transcoder.convert(data_set, stored, target))
+
         async with self.turns:
-            converted = await loop.run_in_executor(
-                self.data_sets.executor, self.transcoder.convert, data_set, stored, target
-            )
-        return Opened(instance, target, (made_meta(instance, target), converted))
+            data_set = bytes(await self.data_sets.whole(instance))
+            loop = asyncio.get_running_loop()
+            kept = await loop.run_in_executor(executor, convert, data_set)
+        if kept.size <= SMALL:
+            return Opened(instance, target, (meta, kept.read(0, kept.size)))
+        return Opened(instance, target, (meta,), stepped(executor, pieces(kept)), kept.size)
 
 
 def safe(start: Piece, instance: StoredInstance) -> tuple[Piece, ...]:

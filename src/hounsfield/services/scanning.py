@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hounsfield.domain.identify import CANNOT_UNDERSTAND, Refusal, identify, identify_next
+from hounsfield.domain.ids import is_tolerated_uid
 from hounsfield.domain.study import ObjectKeys
 from hounsfield.ports.blobs import Piece
 from hounsfield.wire.dicomfile.errors import MalformedError, TruncatedError
@@ -83,7 +84,7 @@ class Scanner:
             check_whole(header, pieces, transfer_syntax_uid)
         except MalformedError as error:
             return _unreadable(error)
-        keys = _identify(header, sop_class_uid, sop_instance_uid)
+        keys = _identify(header, transfer_syntax_uid, sop_class_uid, sop_instance_uid)
         if isinstance(keys, ObjectKeys) and header.rest >= 0 and not header.handed_over:
             self._learn(association, keys, header, pieces[0], transfer_syntax_uid, character_set)
         return keys
@@ -157,7 +158,7 @@ def scan(
             check_whole(header, (data,), transfer_syntax_uid)
     except MalformedError as error:
         return _unreadable(error)
-    return _identify(header, sop_class_uid, sop_instance_uid)
+    return _identify(header, transfer_syntax_uid, sop_class_uid, sop_instance_uid)
 
 
 def scan_whole(
@@ -169,7 +170,11 @@ def scan_whole(
     return found
 
 
-def _identify(header: Header, sop_class_uid: str, sop_instance_uid: str) -> ObjectKeys | Refusal:
+def _identify(
+    header: Header, transfer_syntax_uid: str, sop_class_uid: str, sop_instance_uid: str
+) -> ObjectKeys | Refusal:
+    if not is_tolerated_uid(transfer_syntax_uid):  # it goes out again in headers
+        return Refusal(CANNOT_UNDERSTAND, "Transfer Syntax UID is not a UID")
     return identify(
         header.values,
         header.request,

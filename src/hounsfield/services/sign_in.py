@@ -88,11 +88,9 @@ class SignIn:
     def basic(self, name: str, password: str, address: str) -> Principal:
         """how="basic". As `password`, its result remembered for a minute. Refuses accounts with a second
         factor, too: they use a token. Raises WaitError, RefusedError."""
-        digest = self._basic_digest(name, password)
-        self.principals.refresh()
-        known = self.principals.recall("basic", digest)
-        if known is not None:
+        if (known := self.known_basic(name, password)) is not None:
             return known
+        digest = self._basic_digest(name, password)
         account = self._by_password("basic", name, password, address, "")
 
         def find(tx: Transaction, now: int) -> Remembered | None:
@@ -102,6 +100,11 @@ class SignIn:
             return Remembered(_principal(account, "basic"), now + BASIC_FOR, 0, now)
 
         return self.principals.look_up("basic", digest, find) or _principal(account, "basic")
+
+    def known_basic(self, name: str, password: str) -> Principal | None:
+        """The result of `basic` where it is remembered: it may wait for the database, but not for argon2."""
+        self.principals.refresh()
+        return self.recall_basic(name, password)
 
     def external(
         self, issuer: str, subject: str, claims: Mapping[str, object], address: str = ""

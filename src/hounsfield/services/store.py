@@ -85,9 +85,11 @@ class Store:
         quarantine: str = "",
         meta: bytes = b"",
         check: Check | None = None,
+        sender: str = "",
     ) -> Receiver:
         """Begin to receive one object. `meta`: keep this preamble and file meta group as they are. `check`
-        sees its keys before it is kept, and may refuse it."""
+        sees its keys before it is kept, and may refuse it. `sender`: who sends series object by object, where
+        that is not the association."""
         return Receiver(
             self,
             sop_class_uid,
@@ -98,6 +100,7 @@ class Store:
             quarantine,
             meta,
             check,
+            sender or origin.association,
         )
 
     def enter_in_place(self, arrivals: Sequence[Arrival]) -> list[Future[Result]]:
@@ -126,6 +129,7 @@ class Receiver:
         "_origin",
         "_pieces",
         "_quarantine",
+        "_sender",
         "_sop_class",
         "_sop_instance",
         "_spill",
@@ -146,6 +150,7 @@ class Receiver:
         quarantine: str,
         meta: bytes,
         check: Check | None,
+        sender: str,
     ) -> None:
         self._store = store
         self._sop_class = sop_class
@@ -156,6 +161,7 @@ class Receiver:
         self._quarantine = quarantine
         self._meta = meta
         self._check = check
+        self._sender = sender
         self._hasher = blake3()
         self._pieces: list[Piece] = []
         self._length = 0
@@ -169,8 +175,8 @@ class Receiver:
         return self._length
 
     def write(self, piece: Piece, resume: Callable[[], None] | None = None) -> bool:
-        """Take the next bytes (copied). False: the sender should wait until `resume` is called (from
-        another thread); without `resume` the call itself waits."""
+        """Take the next bytes (copied, where they may change). False: the sender should wait until `resume`
+        is called (from another thread); without `resume` the call itself waits."""
         self._hasher.update(piece)
         count = len(piece)
         self._length += count
@@ -180,7 +186,7 @@ class Receiver:
                 if count < SMALL_PIECE:
                     self._gather(piece)
                 else:
-                    self._pieces.append(bytes(piece))
+                    self._pieces.append(_kept(piece))
                 return True
             self._begin_spill()
         assert self._spilled is not None
@@ -195,11 +201,11 @@ class Receiver:
         else:
             pieces.append(bytearray(piece))
 
-    def finish(self, told: Told | None = None) -> Future[Result]:
+    def finish(self, told: Told | None = None, *, alone: bool = False) -> Future[Result]:
         """The data set is complete. The result comes when the object is durable and in the index, or is
-        refused; `told` hears before, as in `finish_durable`."""
+        refused; `told` hears before, and `alone` is, as in `finish_durable`."""
         future: Future[Result] = Future()
-        self._end(told, future)
+        self._end(told, future, alone)
         return future
 
     def finish_durable(self, told: Told, *, alone: bool = False) -> None:
@@ -264,7 +270,7 @@ class Receiver:
 
     def _keys(self, pieces: Sequence[Piece]) -> ObjectKeys | Refusal:
         return self._store.scanner.keys(
-            self._origin.association,
+            self._sender,
             pieces,
             self._syntax,
             self._character_set,
@@ -322,3 +328,12 @@ class Receiver:
                 self._refuse(OUT_OF_RESOURCES, f"internal error: {type(error).__name__}", told, future)
 
         spilled.close(settle)
+
+
+def _kept(piece: Piece) -> Piece:
+    """The piece as it may wait for its round: bytes, or a view of bytes that it is most of."""
+    if isinstance(piece, memoryview):
+        whole = piece.obj
+        if isinstance(whole, bytes) and 2 * len(piece) >= len(whole):
+            return piece
+    return bytes(piece)

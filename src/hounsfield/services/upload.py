@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from hounsfield.domain.errors import HounsfieldError
 from hounsfield.domain.identify import CANNOT_UNDERSTAND, Refusal
+from hounsfield.domain.ids import is_tolerated_uid
 from hounsfield.domain.stored import Origin, Outcome
 from hounsfield.domain.study import ObjectKeys
 from hounsfield.ports.blobs import Piece
@@ -85,6 +86,14 @@ class Upload:
         """Hand over a data set without a file meta group. Waits where the disk is slower: not for an event
         loop."""
         fate = Fate(sop_class_uid, sop_instance_uid)
+        for name, uid in (
+            ("SOP Class UID", sop_class_uid),
+            ("SOP Instance UID", sop_instance_uid),
+            ("Transfer Syntax UID", transfer_syntax_uid),
+        ):
+            if uid and not is_tolerated_uid(uid):  # a file meta group is made of them
+                self.fail(fate, CANNOT_UNDERSTAND, f"{name} is not a UID")
+                return
         try:
             receiver = self.begin(fate, transfer_syntax_uid, b"", sop_class_uid, sop_instance_uid)
             try:
@@ -128,16 +137,23 @@ class Upload:
             fate.series_instance_uid = keys.series.series_instance_uid
             return self.allow(keys)
 
+        origin = self.origin
         return self.store.begin(
-            sop_class, sop_instance, transfer_syntax_uid, self.origin, meta=meta, check=check
+            sop_class,
+            sop_instance,
+            transfer_syntax_uid,
+            origin,
+            meta=meta,
+            check=check,
+            sender=f"{origin.source} {origin.device} {origin.address}",  # often one object a request
         )
 
-    def finish(self, receiver: Receiver, fate: Fate) -> None:
-        """All of it was received."""
+    def finish(self, receiver: Receiver, fate: Fate, *, alone: bool = False) -> None:
+        """All of it was received. `alone`: see `Rounds.submit`."""
         with self._lock:
             self._open += 1
         try:
-            future = receiver.finish(self._told)
+            future = receiver.finish(self._told, alone=alone)
         except BaseException:
             receiver.abandon()
             self._told(0, "")
@@ -165,7 +181,7 @@ class Part:
     def __init__(self, upload: Upload) -> None:
         self._upload = upload
         self._fate = Fate()
-        self._held: bytearray | None = bytearray()  # until the file meta group is whole
+        self._held = bytearray()  # until the file meta group is whole
         self._try_at = 0
         self._receiver: Receiver | None = None
         self._failed = False
@@ -174,21 +190,24 @@ class Part:
         """Take the next bytes. False: wait until `resume` is called, from another thread."""
         if self._failed:
             return True
-        if self._held is not None:
+        if self._receiver is not None:
+            return self._pass_on(piece, resume)
+        if self._held:
             self._held += piece
-            if len(self._held) < self._try_at:
-                return True
-            return self._begin(resume, whole=False)
-        return self._pass_on(piece, resume)
+            piece = self._held
+        if len(piece) < self._try_at:
+            return True
+        return self._begin(piece, resume, whole=False)
 
-    def end(self) -> None:
-        """The part is complete. May read the database, where the upload's `allow` does."""
-        if self._held is not None and not self._failed:
-            self._begin(None, whole=True)
+    def end(self, *, alone: bool = False) -> None:
+        """The part is complete. May read the database, where the upload's `allow` does. `alone`: see
+        `Rounds.submit`."""
+        if self._receiver is None and not self._failed:
+            self._begin(self._held, None, whole=True)
         if self._failed or self._receiver is None:
             return
         try:
-            self._upload.finish(self._receiver, self._fate)
+            self._upload.finish(self._receiver, self._fate, alone=alone)
         except HounsfieldError as error:
             self._fail(OUT_OF_RESOURCES, error.what)
 
@@ -198,18 +217,18 @@ class Part:
             self._receiver.abandon()
         self._failed = True
 
-    def _begin(self, resume: Callable[[], None] | None, *, whole: bool) -> bool:
-        held = self._held
-        assert held is not None
+    def _begin(self, start: Piece, resume: Callable[[], None] | None, *, whole: bool) -> bool:
+        """Begin with what there is of the part, or hold it where that is too little to tell what it is."""
         try:
-            meta = _read_meta(bytes(held), whole=whole)
+            meta = _read_meta(start, whole=whole)
         except MalformedError as error:
             self._fail(CANNOT_UNDERSTAND, f"this is no PS3.10 object: {error}")
             return True
         if meta is None:
-            self._try_at = 2 * len(held)
+            if start is not self._held:
+                self._held += start
+            self._try_at = 2 * len(start)
             return True
-        self._held = None
         self._fate.sop_class_uid = meta.sop_class_uid
         self._fate.sop_instance_uid = meta.sop_instance_uid
         if meta.sop_class_uid == DIRECTORY_CLASS:
@@ -217,8 +236,9 @@ class Part:
             return True
         # the data set says what it is; a file meta group that says otherwise is kept as it is
         size = meta.meta_length
-        self._receiver = self._upload.begin(self._fate, meta.transfer_syntax_uid, bytes(held[:size]))
-        return self._pass_on(memoryview(held)[size:], resume)
+        self._receiver = self._upload.begin(self._fate, meta.transfer_syntax_uid, bytes(start[:size]))
+        self._held = bytearray()
+        return self._pass_on(memoryview(start)[size:], resume)
 
     def _pass_on(self, piece: Piece, resume: Callable[[], None] | None) -> bool:
         receiver = self._receiver
@@ -232,12 +252,12 @@ class Part:
 
     def _fail(self, status: int, why: str) -> None:
         self._failed = True
-        self._held = None
+        self._held = bytearray()
         self._receiver = None
         self._upload.fail(self._fate, status, why)
 
 
-def _read_meta(held: bytes, *, whole: bool) -> FileMeta | None:
+def _read_meta(held: Piece, *, whole: bool) -> FileMeta | None:
     """The file meta group at the beginning of `held`; None where more is needed. Raises MalformedError."""
     if not whole and len(held) < len(PREAMBLE):
         return None  # what a preamble holds may look like a data set, or like nothing at all

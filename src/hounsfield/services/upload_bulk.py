@@ -104,7 +104,7 @@ class BulkUpload:
         """Bulk data from `start` to the end of the file are complete."""
         told = parse_media_type(content_type or OCTET_STREAM)
         syntax = told.parameters.get("transfer-syntax", "")
-        bulk = self._bulk.setdefault(urljoin(self.base, location), _Bulk(told.media_type, syntax, []))
+        bulk = self._bulk.setdefault(_absolute(self.base, location), _Bulk(told.media_type, syntax, []))
         bulk.extents.append((start, self.size - start))
 
     def write_out(self, block: bytes) -> None:
@@ -151,6 +151,14 @@ class BulkUpload:
             upload.fail(fate, CANNOT_UNDERSTAND, f"metadata that cannot be kept: {error}")
 
 
+def _absolute(base: str, address: str) -> str:
+    """What is no address is still a name: that of a part which has the same."""
+    try:
+        return urljoin(base, address)
+    except ValueError:
+        return address
+
+
 def _named_syntax(encoded: EncodedDataSet, available: str) -> str:
     return encoded.meta.get(0x00020010, "") or available
 
@@ -165,7 +173,7 @@ class _Resolving:
         self._compressed: _Bulk | None = None
 
     def __call__(self, uri: str) -> Piece | Fragments | None:
-        bulk = self._bulk.get(urljoin(self._base, uri))
+        bulk = self._bulk.get(_absolute(self._base, uri))
         if bulk is None:
             return None
         frames = [self._data[start : start + length] for start, length in bulk.extents]

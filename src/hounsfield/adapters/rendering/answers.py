@@ -7,6 +7,8 @@ from typing import Any
 
 from hounsfield.adapters.pixel_data_set import DataSet
 from hounsfield.adapters.pixel_encoding import as_encoded, encoded_frames
+from hounsfield.adapters.rendering import lettering
+from hounsfield.adapters.rendering.encoding import encode
 from hounsfield.adapters.rendering.frame_pixels import FramePixels, outline_of
 from hounsfield.adapters.rendering.kinds import Kind, kind_of
 from hounsfield.adapters.rendering.report import presentation_state, report
@@ -16,6 +18,8 @@ from hounsfield.domain.errors import UnreadableError
 from hounsfield.ports.rendering import STILL_TYPES, Rendering, Viewport, Window
 
 _SOP_CLASS = 0x00080016
+#: Sides of a picture whose size nobody told.
+_CARD = 200
 
 
 def rendered(request: Mapping[str, Any], data_set: DataSet) -> bytes:
@@ -33,6 +37,14 @@ def rendered(request: Mapping[str, Any], data_set: DataSet) -> bytes:
     if how.media_type == "image/svg+xml" and kind == Kind.WAVEFORM:
         return waveform(elements)
     raise UnreadableError(f"the object is not rendered as {how.media_type}")
+
+
+def card(request: Mapping[str, Any]) -> bytes:
+    """As large as the viewport, else as a thumbnail."""
+    how = _rendering(request["how"])
+    width, height = how.viewport[:2] if how.viewport is not None else (None, None)
+    width, height = width or height or _CARD, height or width or _CARD
+    return encode([lettering.card(request["words"], width, height)], how.media_type, how.quality, b"", 0)
 
 
 def frames(request: Mapping[str, Any], data_set: DataSet) -> Iterator[tuple[bytes, ...]]:

@@ -6,7 +6,10 @@ with whatever their unused bits hold.
 
 from __future__ import annotations
 
+import signal
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +29,9 @@ from hounsfield.wire.dicomfile.transfer_syntaxes import DEFLATED_LE
 LARGEST_PIXELS = 1 << 27
 #: Bytes of an inflated data set.
 LARGEST_INFLATED = 1 << 30
+#: Seconds of the processor for decoding any frame, and cells decoded in one more: the slowest decoder does
+#: several times as many.
+_SECONDS, _CELLS_A_SECOND = 2.0, 1 << 20
 
 
 def outline_of(data_set: DataSet, syntax: str) -> tuple[Outline, Read]:
@@ -54,7 +60,7 @@ class FramePixels:
             found.samples,
             found.allocated,
             found.stored,
-            found.high,
+            max(found.high, found.stored - 1),  # one below leaves no room for the stored bits
             found.signed,
             found.frames,
             found.photometric,
@@ -120,7 +126,8 @@ class FramePixels:
             declared = replace(declared, photometric="YBR_FULL_422" if coding == JPEG else "YBR_ICT")
         image = as_decoded(declared, self._syntax, stream)
         try:
-            cells = decoder(self._syntax)(stream, replace(image, photometric=declared.photometric))
+            with _bounded(image.rows * image.columns * image.samples):
+                cells = decoder(self._syntax)(stream, replace(image, photometric=declared.photometric))
         except (RuntimeError, ValueError, zlib.error) as error:  # as the decoders do
             raise UnreadableError(f"a frame's stream is broken ({error})") from error
         if image.photometric != self.image.photometric:
@@ -150,6 +157,17 @@ class FramePixels:
 
     def _whole_cells(self, cells: bytes | memoryview) -> Any:
         return np.frombuffer(cells, f"{self.map.elements.layout.order}u{self.image.allocated // 8}")
+
+
+@contextmanager
+def _bounded(cells: int) -> Iterator[None]:
+    """Within it the process ends when it takes more of the processor than a frame of so many cells can need:
+    some decoders run for ever on a broken stream, and the time of a request is made for large ones."""
+    signal.setitimer(signal.ITIMER_PROF, _SECONDS + cells / _CELLS_A_SECOND)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _shape(image: Image) -> tuple[int, ...]:

@@ -1,4 +1,8 @@
-"""The region of an image that is wanted, mirrored and scaled to its viewport (PS3.18 8.3.5.1.3)."""
+"""The region of an image that is wanted, mirrored and scaled to its viewport (PS3.18 8.3.5.1.3).
+
+An image for which no size is asked is sent in its own: one pixel for each value of the matrix. One that is
+fitted into a size keeps the proportions of what it shows (PS3.3 C.7.6.3.1.7), so its pixels become square.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,20 @@ from hounsfield.domain.errors import UnreadableError
 from hounsfield.ports.rendering import Viewport
 from hounsfield.wire.dicomfile.outline import Outline
 
-_ASPECT_RATIO, _SPACING, _IMAGER_SPACING = 0x00280034, 0x00280030, 0x00181164
+_ASPECT_RATIO, _SPACING, _IMAGER_SPACING, _SCANNED_SPACING = 0x00280034, 0x00280030, 0x00181164, 0x00182010
 #: Pixels of a result, whatever is asked for.
 LARGEST_RESULT = 1 << 26
 
 
 def aspect_ratio(elements: Outline, measures: Outline) -> float:
     """Height of a pixel by its width (PS3.3 C.7.6.3.1.7); 1 where nothing tells."""
-    for where, tag in ((elements, _ASPECT_RATIO), (measures, _SPACING), (elements, _IMAGER_SPACING)):
+    places = (
+        (elements, _ASPECT_RATIO),
+        (measures, _SPACING),
+        (elements, _IMAGER_SPACING),
+        (elements, _SCANNED_SPACING),
+    )
+    for where, tag in places:
         values = where.numbers(tag)
         if len(values) == 2 and values[0] > 0 and values[1] > 0:
             ratio = values[0] / values[1]

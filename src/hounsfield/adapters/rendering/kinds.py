@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from hounsfield.adapters.pixel_streams import CODINGS
@@ -59,6 +60,17 @@ def kind_of(sop_class_uid: str, transfer_syntax_uid: str) -> Kind:
     return Kind.NONE if syntax.encapsulated and transfer_syntax_uid not in CODINGS else Kind.IMAGE
 
 
+def words(sop_class_uid: str, transfer_syntax_uid: str) -> str:
+    """What an object is, for people."""
+    match kind := kind_of(sop_class_uid, transfer_syntax_uid):
+        case Kind.DOCUMENT:
+            return "PDF" if sop_class_uid.endswith(".1") else "Document"
+        case Kind.VIDEO | Kind.REPORT | Kind.STATE | Kind.WAVEFORM:
+            return kind.value.capitalize()
+    return STORAGE_SOP_CLASSES.get(sop_class_uid, "Object").removesuffix(" Storage")
+
+
+@lru_cache(maxsize=1024)
 def media_types(sop_class_uid: str, transfer_syntax_uid: str) -> tuple[str, ...]:
     """Best first."""
     match kind_of(sop_class_uid, transfer_syntax_uid):

@@ -43,6 +43,11 @@ class Renderer:
         request = _request(transfer_syntax_uid, how)
         return await self._pool.ask_here(request, data_set, self._time(data_set))
 
+    def card(self, sop_class_uid: str, transfer_syntax_uid: str, how: Rendering) -> bytes:
+        request = _request(transfer_syntax_uid, how)
+        request |= {"do": "card", "words": kinds.words(sop_class_uid, transfer_syntax_uid)}
+        return self._pool.ask(request, b"", self._seconds)[0]
+
     def frames(
         self,
         data_set: Piece | DataSetReader,

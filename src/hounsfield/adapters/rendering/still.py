@@ -8,10 +8,12 @@ import numpy as np
 
 from hounsfield.adapters.pixel_data_set import DataSet
 from hounsfield.adapters.rendering import colour, geometry
+from hounsfield.adapters.rendering.annotation import texts
 from hounsfield.adapters.rendering.encoding import encode
 from hounsfield.adapters.rendering.frame_pixels import FramePixels, outline_of
 from hounsfield.adapters.rendering.functional_groups import FrameAttributes
 from hounsfield.adapters.rendering.grey import GreyLevels, grey_look, settled, stored_values
+from hounsfield.adapters.rendering.lettering import annotated
 from hounsfield.adapters.rendering.lookup_tables import palette
 from hounsfield.adapters.rendering.overlays import draw, overlays
 from hounsfield.domain.errors import NotFoundError, UnreadableError
@@ -24,6 +26,8 @@ _PIXEL_MEASURES = 0x00289110
 _FRAME_TIME, _FRAME_TIME_VECTOR, _DISPLAY_RATE, _CINE_RATE = 0x00181063, 0x00181065, 0x00082144, 0x00180040
 #: Frames and pixels of one moving image.
 _MOST_FRAMES, _MOST_PIXELS = 2000, 1 << 28
+#: Annotations that are text.
+_WRITTEN = frozenset({"patient", "technique"})
 #: Hundredths of a second between frames where the object does not tell.
 _DELAY = 10
 
@@ -39,6 +43,7 @@ class Still:
         self.attributes = FrameAttributes(self.elements)
         self.how = how
         self._window: Window | None = None
+        self._shown_window: Window | None = None
 
     def file(self) -> bytes:
         """Raises UnreadableError, NotFoundError, MalformedError."""
@@ -80,6 +85,9 @@ class Still:
         viewport = self.how.viewport
         if viewport is not None:
             image = geometry.fit(image, viewport, self._aspect_ratio(number))
+        if self.how.annotation & _WRITTEN:  # last, so that nothing cuts it off
+            lines = texts(self.attributes, number, self.how.annotation, self._shown_window)
+            image = annotated(image, lines)
         return image
 
     def _shown(self, cells: Any, number: int) -> Any:
@@ -93,6 +101,7 @@ class Still:
         if look.window is None and look.voi is None:  # one for all frames, lest they flicker
             look = settled(cells, look, fast=self.how.fast)
             self._window = look.window
+        self._shown_window = look.window
         grey = _levels.render(cells, look)
         if self._supplemented():
             return self._with_colours(grey, stored_values(cells, look))

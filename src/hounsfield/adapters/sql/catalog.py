@@ -143,6 +143,8 @@ def note_sites(connection: Connection, study: KnownStudy, sites: Set[str]) -> No
 def site_of(connection: Connection, device_sites: dict[str, str], origin: Origin) -> str:
     """Where a series was made: at the site of the device that sent its first object, as the device's record
     says now; where it has none, at that of the sender. '' for none. `device_sites` remembers for a round."""
+    if origin.source == "stow":  # its device is a user: one who is called like a device is none
+        return clean(origin.site).replace("\\", "/")
     site = device_sites.get(origin.device)
     if site is None:
         row = (

@@ -73,7 +73,7 @@ async def answer(operation: Operation, data: bytes) -> None:
         return
     operation.send(messages.n_action_rsp(command, Status.SUCCESS))
     operation.answered()
-    await _report_here(operation, transaction, pairs)
+    server.finish("a commitment report could not be sent", _report_here(operation, transaction, pairs))
 
 
 async def _report_here(operation: Operation, transaction: str, pairs: list[tuple[str, str]]) -> None:

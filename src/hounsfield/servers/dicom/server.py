@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -102,6 +102,7 @@ class DicomServer:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="dicom")
         self.data_sets = DataSets(Reader(services.database, services.blobs), self._threads)
         self._long_threads = ThreadPoolExecutor(LONG_THREADS, thread_name_prefix="query")
+        self._finishing: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.Server] = []
         self._door: TlsDoor | None = None
         self._passcodes = asyncio.Semaphore(PASSCODES)
@@ -135,6 +136,18 @@ class DicomServer:
         running = self._long_threads.submit(call)
         running.add_done_callback(lambda _: self._soon(places.release))
         return await asyncio.wrap_future(running)
+
+    def finish(self, what: str, work: Coroutine[object, object, None]) -> None:
+        """Do `work` to its end, whatever becomes of the association that it belongs to."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._finishing.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._finishing.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self.trouble(what, error)
+
+        task.add_done_callback(ended)
 
     def _soon(self, call: Callable[[], None]) -> None:
         """From any thread."""
@@ -195,7 +208,7 @@ class DicomServer:
         await _until(lambda: not any(s.is_working() for s in self.sessions), end)
         for session in list(self.sessions):
             session.drop("the archive is stopping")
-        await _until(lambda: not self.sessions, end + 2)
+        await _until(lambda: not self.sessions and not self._finishing, end + 2)
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._long_threads.shutdown(wait=True, cancel_futures=True)
 

@@ -3,6 +3,7 @@ limits; closed by default. (Whether they may see a study is `seeing`'s; rules ar
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import cast
 from urllib.parse import quote
@@ -30,6 +31,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 #: Programs ask there, never people: they are told 401, not sent to the sign-in page.
 PROGRAM_PATHS = ("/api/", "/dicom-web", "/wado", "/metrics", "/readyz", "/fhir")
 KIB, MIB = 1 << 10, 1 << 20
+_ROOT = re.compile(r"/+dicom-web/+")
 
 
 class Guard:
@@ -51,6 +53,7 @@ class Guard:
         peer = scope["client"][0] if scope.get("client") else ""
         headers = Headers(scope=scope)
         self.proxies.settle(scope, headers)
+        scope["path"] = _joined(scope["path"])
         scope["app"] = self.app  # who asks `web.of` before the router has run
         cors = self.cors.headers(headers.get("origin"))
         with Observed(scope, headers) as observed:
@@ -149,6 +152,15 @@ class Guard:
         if scope["method"] not in SAFE_METHODS:
             problem.headers.setdefault("Connection", "close")  # what it sends besides is not waited for
         return problem.response()
+
+
+def _joined(path: str) -> str:
+    """The path as the table and the routes have it: clients of DICOMweb put a slash too many where they join
+    addresses, behind the root or at the end. Between UIDs one stays wrong: there, a UID is missing."""
+    if _ROOT.match(path) is None:
+        return path
+    path = _ROOT.sub("/dicom-web/", path, count=1)
+    return path[:-1] if path.endswith("/") and path != "/dicom-web/" else path
 
 
 class _GoneError(Exception):

@@ -31,7 +31,8 @@ _DEFAULTS = {
 }
 _ALWAYS: Pairs = [
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
+    # to other sites nothing; not "no-referrer", under which browsers send our own forms with Origin: null
+    (b"referrer-policy", b"same-origin"),
     (b"x-frame-options", b"SAMEORIGIN"),
 ]
 

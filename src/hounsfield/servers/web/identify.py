@@ -93,10 +93,12 @@ class Identify:
         access = self.web.access
         if (known := access.recall_basic(name, password)) is not None:
             return known
+        if (known := await self.web.beside_loop(access.known_basic, name, password)) is not None:
+            return known
         address = _address(scope)
         self.check_failures(address)
         try:
-            return await self.web.beside_loop(access.basic, name, password, address)
+            return await self.web.passwords.check(address, access.basic, name, password, address)
         except WaitError as error:
             raise too_many(str(error), error.seconds) from error
         except RefusedError as error:

@@ -53,7 +53,7 @@ async def sign_in(request: Request) -> Response:
     identify = request.app.state.identify
     identify.check_failures(address)
     try:
-        who = await web.beside_loop(web.access.password, name, password, address, otp)
+        who = await web.passwords.check(address, web.access.password, name, password, address, otp)
     except CodeNeededError as error:
         return _ask_for_code(request, wanted, name, password, wrong=str(error) if otp else "")
     except WaitError as error:

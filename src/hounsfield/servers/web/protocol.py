@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 #: Bytes that have to come, or go, in the time of `http_stall_seconds`.
 PROGRESS = 4096
+#: Bytes of one read at most.
+RECEIVE = 256 * 1024
 
 
 class Bounds:
@@ -27,6 +30,21 @@ class Bounds:
         self.per_address = per_address
         self.proxies = proxies
         self.addresses: Counter[str] = Counter()
+
+
+class _Untold(int):
+    """The length of an answer that the end of the connection tells: whatever is taken from it, it fits."""
+
+    def __lt__(self, other: object) -> bool:
+        return False
+
+    def __sub__(self, other: object) -> _Untold:
+        return self
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __hash__ = int.__hash__
 
 
 class Protocol(HttpToolsProtocol):
@@ -48,6 +66,7 @@ class Protocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._progress_timer: asyncio.TimerHandle | None = None
         self._came = 0  # bytes of the body since the timer was set
+        self._beside = 0  # bytes behind the last ones of the body: sizes of chunks, trailers
         self._looks = 0  # at this body
         self._waiting = 0  # bytes that the client had not taken at the last look
         self._resumed = self._resumed_then = 0  # how often it took enough that more could be written
@@ -77,14 +96,18 @@ class Protocol(HttpToolsProtocol):
             self._progress_timer.cancel()
         super().connection_lost(exc)
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         if self.transport.is_closing():
             return
         if self._in_head:
             self._head_bytes += len(data)
         elif self._in_body:
             self._came += len(data)
-        super().data_received(data)
+            self._beside += len(data)
+        super().data_received(data)  # type: ignore[arg-type]  # the parser takes any buffer
+        if self._in_body and self._beside > self.bounds.head and not self.transport.is_closing():
+            self._refuse(431, b"What stands beside the body of the request is too large")
+            return
         if self._in_head and self._head_bytes > self.bounds.head:
             self._refuse(431, b"The head of the request is too large")
 
@@ -106,12 +129,25 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head, self._in_body, self._head_bytes = False, True, 0
-        self._came = self._looks = 0
+        self._came = self._looks = self._beside = 0
         self._stop_timing_head()
         if len(self.url) + sum(len(n) + len(v) for n, v in self.headers) > self.bounds.head:
             self._refuse(431, b"The head of the request is too large")
             raise ValueError("head too large")  # the parser stops here
         super().on_headers_complete()
+        if self.scope["http_version"] == "1.0":
+            # uvicorn would send chunks, which HTTP/1.0 does not know (RFC 9112 section 6.1)
+            self.cycle.chunked_encoding, self.cycle.expected_content_length = False, _Untold()
+
+    def on_body(self, body: bytes) -> None:
+        self._beside = 0
+        cycle = self.cycle
+        if len(body) <= HIGH_WATER_LIMIT or cycle.body or cycle.response_complete:
+            super().on_body(body)
+            return
+        cycle.body = _Piece(body)  # type: ignore[assignment]  # as much of a bytearray as uvicorn makes use of
+        self.flow.pause_reading()
+        cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         self._in_head, self._in_body = True, False
@@ -168,6 +204,58 @@ class Protocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def bounded(bounds: Bounds) -> type[Protocol]:
-    """The protocol of one server."""
-    return type("BoundedProtocol", (Protocol,), {"bounds": bounds})
+class _Piece:
+    """A large piece of a body that the handler gets as it is; uvicorn would copy it twice."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __bytes__(self) -> bytes:
+        return self._data
+
+    def __iadd__(self, more: bytes) -> bytearray:
+        return bytearray(self._data) + more
+
+
+#: Where all connections of this process receive: each hands on what came before another reads.
+_received = memoryview(bytearray(RECEIVE))
+
+
+class Receiving(asyncio.BufferedProtocol):
+    """What the transport talks to, for `Protocol`: large reads, where uvicorn's own are of 64 KiB at most."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        self._protocol = protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._protocol.connection_made(cast(asyncio.Transport, transport))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._protocol.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._protocol.resume_writing()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _received
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._protocol.data_received(_received[:nbytes])
+
+
+def bounded(bounds: Bounds) -> type[asyncio.Protocol]:
+    """What makes the protocol of each connection of one server."""
+    protocol = type("BoundedProtocol", (Protocol,), {"bounds": bounds})
+
+    def make(**arguments: Any) -> Receiving:
+        return Receiving(protocol(**arguments))
+
+    return cast(type[asyncio.Protocol], make)

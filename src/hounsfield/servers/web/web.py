@@ -20,10 +20,12 @@ from hounsfield.ports.peers import Peers
 from hounsfield.ports.pixels import Transcoder
 from hounsfield.ports.rendering import Renderer
 from hounsfield.servers.web.located import Located
+from hounsfield.servers.web.passwords import Passwords
 from hounsfield.services import tracing
 from hounsfield.services.datasets import DataSets
 from hounsfield.services.reading import Reader
 from hounsfield.services.recorder import Recorder
+from hounsfield.services.scratch import Scratch
 from hounsfield.services.sign_in import SignIn
 from hounsfield.services.store import Store
 from hounsfield.settings import Settings
@@ -57,10 +59,22 @@ class Web:
     access: SignIn
     audit: Audit
     threads: ThreadPoolExecutor
+    passwords: Passwords
+    #: Requests whose objects are being received now.
+    uploads: int = 0
     #: Studies seen a moment ago, until when (`seeing`).
     seen: dict[tuple[Scope, str], float] = field(default_factory=dict)
     #: Objects asked for a moment ago.
     located: Located = field(default_factory=Located)
+
+    @property
+    def scratch(self) -> Scratch:
+        """Where what is made for one answer waits. (STOW's bulk data are in the same folder.)"""
+        return Scratch(self.settings.data / "uploads", self.room_left)
+
+    def room_left(self) -> int:
+        """Bytes that the disk has left for what is not kept."""
+        return self.blobs.free_bytes() - (self.settings.min_free << 20)
 
     async def beside_loop(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what waits for a database or a disk on a thread: never on the event loop."""

@@ -245,6 +245,7 @@ def wanted_single(ranges: Sequence[MediaRange]) -> list[tuple[str, str | None]]:
     return [(wanted.media_type, _syntax(wanted)) for wanted in single]
 
 
+@lru_cache(maxsize=512)
 def parse_media_type(header: str) -> MediaRange:
     """A Content-Type: type, subtype, parameters. Raises AcceptError."""
     if len(header) > MAX_HEADER:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 from xml.parsers import expat
@@ -64,7 +64,9 @@ def xml_to_json(document: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[str, A
         parser.Parse(document, True)
     except expat.ExpatError as error:
         raise XmlError(f"not well-formed XML at line {error.lineno}") from error
-    except (LookupError, UnicodeError) as error:
+    except XmlError:
+        raise
+    except (LookupError, ValueError) as error:  # also of codecs that are of several bytes, or are no text's
         raise XmlError("XML in an encoding that is not known here") from error
     return reader.root
 
@@ -207,12 +209,14 @@ def _finished(data_set: _DataSet) -> dict[str, Any]:
     for tag, member in members.items():
         if int(tag[3], 16) & 1 and tag[4:6] == "00" and int(tag[6:], 16) >= 0x10 and member.get("Value"):
             blocks.setdefault((tag[:4], str(member["Value"][0]).strip(" ")), int(tag[6:], 16))
+    free: dict[str, Iterator[int]] = {}  # blocks that were not looked at yet, by group
     for tag, creator, member in data_set.private:
         group = tag[:4]
         key = (group, creator.strip(" "))
         block = blocks.get(key)
         if block is None:
-            block = next((free for free in range(0x10, 0x100) if f"{group}00{free:02X}" not in members), 0)
+            left = free.setdefault(group, iter(range(0x10, 0x100)))
+            block = next((one for one in left if f"{group}00{one:02X}" not in members), 0)
             if not block:
                 _bad(f"more private creators in group {group} than there are blocks")
             blocks[key] = block

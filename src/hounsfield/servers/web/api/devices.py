@@ -10,7 +10,7 @@ from pydantic import Field
 
 from hounsfield.domain.access import Permission, Principal
 from hounsfield.domain.device import Device, DeviceState
-from hounsfield.domain.errors import NotFoundError
+from hounsfield.domain.errors import ConflictError, NotFoundError
 from hounsfield.servers.web.api.shapes import Done, Reason, Shape, TheWeb, Who, Word, moment, problems
 from hounsfield.servers.web.guard import Rule
 from hounsfield.servers.web.problems import Problem
@@ -18,6 +18,9 @@ from hounsfield.servers.web.web import Web
 from hounsfield.services import device_records
 
 router = APIRouter(tags=["devices"])
+
+#: Roles in which a device only brings studies.
+_ROLES_OF_SITES = frozenset({"store", "commit"})
 
 
 class DeviceValues(Shape):
@@ -92,6 +95,7 @@ async def list_devices(web: TheWeb, who: Who) -> KeptDevices:
 async def add_device(web: TheWeb, who: Who, new: NewDevice) -> KeptDevice:
     """Write a device down, admitted."""
     _check_site(who, new.site)
+    await web.beside_loop(_check_reach, web, who, new)
     device = _device(new.name, new, DeviceState.ADMITTED)
     saved = await web.beside_loop(
         device_records.save, web.database, web.clock, who.actor, device, reason=new.reason
@@ -110,6 +114,7 @@ async def change_device(web: TheWeb, who: Who, name: str, values: DeviceValues) 
     """Change a device; its state stays."""
     before = await web.beside_loop(_get, web, who, name, Permission.DEVICES_CHANGE)
     _check_site(who, values.site)
+    await web.beside_loop(_check_reach, web, who, values)
     device = _device(before.name, values, before.state)
     saved = await web.beside_loop(
         device_records.save,
@@ -177,6 +182,24 @@ def _get(web: Web, who: Principal, name: str, needs: Permission = Permission.DEV
 def _check_site(who: Principal, site: str) -> None:
     if not who.may_at(Permission.DEVICES_CHANGE, site):
         raise Problem(403, "This is not for you", "The device has to stand at a site of yours")
+
+
+def _check_reach(web: Web, who: Principal, values: DeviceValues) -> None:
+    """Whoever is limited to sites writes down no device that sees more than they do: over DIMSE, queries and
+    retrieves know no sites, and what goes to an AE title goes to whoever is written down with it."""
+    if who.scope.unlimited:
+        return
+    if not values.roles or not _ROLES_OF_SITES.issuperset(values.roles):
+        raise Problem(
+            403,
+            "This is not for you",
+            "A device that queries or retrieves reaches the studies of all sites: give it the roles store "
+            "and commit, or ask an administrator",
+        )
+    with web.database.read() as tx:
+        others = tx.devices.by_ae_title(values.ae_title)
+    if not all(who.scope.has_site(other.site) for other in others):
+        raise ConflictError(f"The AE title {values.ae_title} is taken", "Choose another one")
 
 
 def _device(name: str, values: DeviceValues, state: DeviceState) -> Device:

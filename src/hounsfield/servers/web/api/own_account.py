@@ -7,8 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from hounsfield.domain.access import Permission, Principal, may_manage
-from hounsfield.domain.errors import RefusedError
+from hounsfield.domain.access import Permission, Principal
 from hounsfield.servers.web import web as the_web
 from hounsfield.servers.web.api.shapes import Done, Shape, TheWeb, Who, problems
 from hounsfield.servers.web.guard import SIGNED_IN, Rule
@@ -53,7 +52,14 @@ async def change_password(
     """Change one's own password: all sessions end, this one goes on as a new one."""
     await _confirm(request, web, who, change.old)
     await web.beside_loop(
-        accounts.set_password, web.database, web.clock, who.actor, who.name, change.new, by=who
+        accounts.set_password,
+        web.database,
+        web.clock,
+        who.actor,
+        who.name,
+        change.new,
+        by=who,
+        confirmed=True,
     )
     await put_session(request, response, who)
     return Done()
@@ -88,10 +94,7 @@ async def remove_second_factor(request: Request, web: TheWeb, who: Who, asked: C
 @router.delete("/users/{name}/second-factor", responses=problems(404))
 async def remove_others_second_factor(web: TheWeb, who: Who, name: str) -> Done:
     """Take a user's second factor away, who has lost it."""
-    account = await web.beside_loop(accounts.get, web.database, name, by=who)
-    role = accounts.role_of(account)
-    if role is None or not may_manage(who, role, account.sites):
-        raise RefusedError(f"{name} is not for you to change", "Ask an administrator")
+    await web.beside_loop(accounts.check_may_sign_in_as, web.database, name, who)
     await web.beside_loop(totp.remove, web.database, web.clock, who.actor, name)
     return Done()
 
@@ -100,7 +103,8 @@ async def _confirm(request: Request, web: Web, who: Principal, password: str) ->
     """Raises Problem 403, 422 or 429 where it is not the password of who is signed in."""
     _check_session(who)
     try:
-        await web.beside_loop(web.access.confirm, who.name, password, the_web.address(request))
+        address = the_web.address(request)
+        await web.passwords.check(address, web.access.confirm, who.name, password, address)
     except WaitError as error:
         raise too_many(error.what, error.seconds) from error
 

@@ -61,9 +61,11 @@ class NewValue(Shape):
 
 
 @router.get("/system", responses=problems())
-async def show_system(web: TheWeb) -> System:
-    """Versions, database, disk, counts, and the roles that run."""
-    return await web.beside_loop(_system, web)
+async def show_system(web: TheWeb, who: Who) -> System:
+    """Versions, database, disk, counts, and the roles that run. Counts are of all sites: none for those who
+    are limited to some."""
+    shown = await web.beside_loop(_system, web)
+    return shown if who.scope.unlimited else shown.model_copy(update={"counts": {}})
 
 
 @router.get("/settings", responses=problems())

@@ -197,7 +197,8 @@ def _check(web: Web, who: Principal, ids: list[int]) -> None:
 
 def _sees(who: Principal, needs: Permission, held: Held, sites: dict[str, str]) -> bool:
     origin = held.arrival.origin
-    return who.may_at(needs, sites.get(origin.device) or origin.site)
+    device = "" if origin.source == "stow" else origin.device  # of an upload it is the user
+    return who.may_at(needs, sites.get(device) or origin.site)
 
 
 def _job(job: Job) -> KeptJob:

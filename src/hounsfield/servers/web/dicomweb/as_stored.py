@@ -55,7 +55,7 @@ async def as_stored(request: Request, instance: StoredInstance, media_type: str)
 
 
 def _open(web: the_web.Web, instance: StoredInstance, media_type: str) -> tuple[OpenObject, Places]:
-    opened = Objects(web.reader, web.transcoder).open(instance)
+    opened = Objects(web.reader, web.transcoder, web.scratch).open(instance)
     if media_type.startswith("video/"):
         found = Frames(opened, web.renderer, instance.transfer_syntax_uid)
         return opened, found.video().places

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
+from weakref import WeakValueDictionary
 
 from starlette.requests import Request
 
@@ -82,13 +83,38 @@ def series_address(request: Request, instance: StoredInstance) -> str:
     return f"{the_web.base_url(request)}{ROOT}/studies/{study}/series/{series}"
 
 
-def pixel_turns(request: Request) -> asyncio.Semaphore:
-    """Those who wait for a pixel process take turns, so that they never hold all threads of the role."""
-    state = request.app.state
+class Turns:
+    """To be entered any number of times: each time takes one of one's own turns, then one of those of all."""
+
+    def __init__(self, own: asyncio.Semaphore, of_all: asyncio.Semaphore) -> None:
+        self._own = own
+        self._of_all = of_all
+
+    async def __aenter__(self) -> None:
+        await self._own.acquire()
+        try:
+            await self._of_all.acquire()
+        except BaseException:
+            self._own.release()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._of_all.release()
+        self._own.release()
+
+
+def pixel_turns(request: Request) -> Turns:
+    """Those who wait for a pixel process take turns, so that they never hold all threads of the role; and
+    nobody takes more than half of them, however many requests they send."""
+    state, turns = request.app.state, 2 * (os.cpu_count() or 1) + 2
     if not hasattr(state, "rendering_turns"):
-        state.rendering_turns = asyncio.Semaphore(2 * (os.cpu_count() or 1) + 2)
-    turns: asyncio.Semaphore = state.rendering_turns
-    return turns
+        state.rendering_turns = asyncio.Semaphore(turns)
+        state.rendering_turns_of = WeakValueDictionary[str, asyncio.Semaphore]()
+    name = the_web.principal(request).name
+    own = state.rendering_turns_of.get(name)
+    if own is None:
+        own = state.rendering_turns_of[name] = asyncio.Semaphore(turns // 2)
+    return Turns(own, state.rendering_turns)
 
 
 def tell_of_damage(web: the_web.Web) -> Callable[[StoredInstance, DamagedError], None]:

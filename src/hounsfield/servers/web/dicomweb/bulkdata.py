@@ -95,7 +95,7 @@ def _find(
 ) -> Found:
     """On a thread. Raises Problem 406, NotFoundError, DamagedError."""
     try:
-        opened = Objects(web.reader, web.transcoder).open(instance)
+        opened = Objects(web.reader, web.transcoder, web.scratch).open(instance)
         value = find_value(opened, path)
         if value.encapsulated and value.top_level:
             wanted = all_frames.choose(web, instance, ranges)

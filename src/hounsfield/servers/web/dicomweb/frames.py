@@ -120,7 +120,7 @@ async def frames(request: Request) -> Response:
         return Streamed((), wanted.content_type, headers=headers)
     opened = None
     if len(numbers) <= _FEW and wanted.is_stored(instance):
-        opened = Objects(web.reader, web.transcoder).at_once(instance)
+        opened = Objects(web.reader, web.transcoder, web.scratch).at_once(instance)
     if opened is not None:
         prepared = prepare(request, web, instance, numbers, wanted, opened)
     else:
@@ -207,14 +207,14 @@ def prepare(
 ) -> Prepared:
     """On a thread; `numbers` None for all of them. Raises Problem 406, NotFoundError, DamagedError."""
     try:
-        opened = opened or Objects(web.reader, web.transcoder).open(instance)
+        opened = opened or Objects(web.reader, web.transcoder, web.scratch).open(instance)
         some = Frames(opened, web.renderer, wanted.transfer_syntax)
         numbers = range(1, some.map.frames + 1) if numbers is None else numbers
         some.check(numbers)
         listed: Sequence[Frame] | None = None
         if BULK_MEDIA_TYPE_OF.get(wanted.transfer_syntax, "").startswith(_VIDEO):
             listed, numbers = [some.video()], [1]
-        elif some.as_stored or len(numbers) * some.frame_bytes <= BATCH:
+        elif some.in_place or len(numbers) * some.frame_bytes <= BATCH:
             listed = list(some(numbers))
     except UnreadableError as error:
         raise Problem(406, "It cannot be given in that form", str(error)) from error
@@ -230,7 +230,8 @@ def prepare(
             parts = [(wanted.content_type, address + str(frame.number), frame.length) for frame in listed]
             length = related_length(boundary, parts)
     prepared = Prepared(some, numbers, wanted, boundary, address, length, listed, None)
-    if listed is not None and (opened.in_memory or not some.as_stored):
+    small = sum(frame.length for frame in listed or ()) <= BATCH  # a frame may be named a thousand times
+    if listed is not None and small and (opened.in_memory or not some.in_place):
         return Prepared(some, numbers, wanted, boundary, address, length, listed, list(_body(prepared)))
     return prepared
 

@@ -8,6 +8,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from hashlib import blake2b
 
 from starlette.requests import Request
@@ -38,6 +39,7 @@ from hounsfield.servers.web.dicomweb.asking import (
     pixel_turns,
     tell_of_damage,
 )
+from hounsfield.servers.web.dicomweb.rendered_kept import kept_renderings
 from hounsfield.servers.web.dicomweb.sending import Streamed, entity_tag, not_modified, validators
 from hounsfield.servers.web.guard import Rule
 from hounsfield.servers.web.problems import Problem
@@ -102,12 +104,19 @@ async def thumbnail(request: Request) -> Response:
     if "instance" in uids:
         instance = await _named(request, uids)
     else:
-        shown = await web.beside_loop(_with_images, web, uids)
-        instance = _typical(shown)
+        instance = await web.beside_loop(_typical, web, uids)
     if "frames" in uids:
         how = replace(how, frames=parameters.frame_numbers(uids["frames"])[:1])
-    media_type, _ = _choose(accepted(request), _still_types(web, instance))
-    return await _image(request, instance, replace(how, media_type=media_type), "thumbnail")
+    media_type, _ = _choose(accepted(request), STILL_TYPES)
+    how = replace(how, media_type=media_type)
+    if _is_image(web, instance):
+        return await _image(request, instance, how, "thumbnail")
+    headers = validators(entity_tag(instance.sop_class_uid, _key(how), weak=True), 0, 0)
+    if unchanged := not_modified(request, headers):
+        return unchanged
+    classes = instance.sop_class_uid, instance.transfer_syntax_uid
+    body = await web.beside_loop(web.renderer.card, *classes, how)  # nothing of the patient is in it
+    return Streamed((body,), media_type, length=len(body), headers=headers)
 
 
 async def _named(request: Request, uids: Mapping[str, str]) -> StoredInstance:
@@ -139,7 +148,8 @@ async def render_instance(
 
 async def _image(request: Request, instance: StoredInstance, how: Rendering, what: str) -> Response:
     how = _with_links(request, how)
-    headers = validators(_tag(instance, how), 0, 0)
+    key = _key(how)
+    headers = validators(entity_tag(instance.content_hash.hex()[:32], key, weak=True), 0, 0)
     if unchanged := not_modified(request, headers):
         return unchanged
     if how.media_type in _PAGES:
@@ -147,9 +157,13 @@ async def _image(request: Request, instance: StoredInstance, how: Rendering, wha
     content_type = how.media_type + ("; charset=utf-8" if how.media_type == "text/html" else "")
     if request.method == "HEAD":
         return Streamed((), content_type, headers=headers)
-    body = await _render(request, instance, how)
+    kept = kept_renderings(request)
+    body = kept.get(instance.content_hash, key)
+    if body is None:
+        body = await _render(request, instance, how)
+        kept.put(instance.content_hash, key, body)
     accessed(request, instance.study_instance_uid, what, 1, len(body))
-    return Response(body, headers=headers, media_type=content_type)
+    return Streamed((body,), content_type, length=len(body), headers=headers)
 
 
 async def _render(request: Request, instance: StoredInstance, how: Rendering) -> bytes:
@@ -157,7 +171,13 @@ async def _render(request: Request, instance: StoredInstance, how: Rendering) ->
     web = the_web.of(request)
     async with pixel_turns(request):
         try:
-            return await web.beside_loop(_made, web, instance, how)
+            view = web.data_sets.view(instance) if instance.location.length <= SMALL else None
+            if view is None:
+                return await web.beside_loop(_made, web, instance, how)
+            try:
+                return await web.renderer.render_here(view.piece, instance.transfer_syntax_uid, how)
+            finally:
+                view.close()
         except UnreadableError as error:
             raise Problem(406, "It cannot be rendered", str(error)) from error
         except DamagedError as error:
@@ -170,7 +190,7 @@ def _made(web: the_web.Web, instance: StoredInstance, how: Rendering) -> bytes:
     if instance.location.length <= SMALL:
         data_set = web.reader.data_set(instance)
         return web.renderer.render(data_set, instance.transfer_syntax_uid, how)
-    reading = Objects(web.reader, web.transcoder).reading(instance)
+    reading = Objects(web.reader, web.transcoder, web.scratch).reading(instance)
     return web.renderer.render(reading, instance.transfer_syntax_uid, how)
 
 
@@ -211,30 +231,35 @@ def _several(
     return Streamed(parts(), content_type)
 
 
-def _with_images(web: the_web.Web, uids: Mapping[str, str]) -> list[StoredInstance]:
-    """On a thread: the instances of a study or series that become images. Raises Problem."""
+def _instances(web: the_web.Web, uids: Mapping[str, str]) -> list[StoredInstance]:
+    """On a thread: those of a study or series. Raises Problem 404."""
     series = [uids["series"]] if "series" in uids else []
     with web.database.read() as tx:
         found = list(tx.index.instances(study=uids["study"], series=series))
     if not found:
         raise nothing_there()
-    kinds: dict[tuple[str, str], bool] = {}
-    shown = []
-    for instance in found:
-        kind = (instance.sop_class_uid, instance.transfer_syntax_uid)
-        if kind not in kinds:
-            kinds[kind] = "image/jpeg" in web.renderer.media_types(*kind)
-        if kinds[kind]:
-            shown.append(instance)
+    return found
+
+
+def _with_images(web: the_web.Web, uids: Mapping[str, str]) -> list[StoredInstance]:
+    """On a thread: the instances of a study or series that become images. Raises Problem."""
+    shown = [instance for instance in _instances(web, uids) if _is_image(web, instance)]
     if not shown:
         raise not_acceptable("Nothing of it is an image: ask for its instances one by one")
     return shown
 
 
-def _typical(shown: Sequence[StoredInstance]) -> StoredInstance:
-    """The middle one of the first series."""
+def _typical(web: the_web.Web, uids: Mapping[str, str]) -> StoredInstance:
+    """On a thread: the middle image of the first series that has images; without any the first object. Raises
+    Problem 404."""
+    found = _instances(web, uids)
+    shown = [instance for instance in found if _is_image(web, instance)]
     first = [one for one in shown if one.series_instance_uid == shown[0].series_instance_uid]
-    return first[len(first) // 2]
+    return first[len(first) // 2] if first else found[0]
+
+
+def _is_image(web: the_web.Web, instance: StoredInstance) -> bool:
+    return "image/jpeg" in web.renderer.media_types(instance.sop_class_uid, instance.transfer_syntax_uid)
 
 
 def _still_types(web: the_web.Web, instance: StoredInstance) -> tuple[str, ...]:
@@ -247,11 +272,18 @@ def _still_types(web: the_web.Web, instance: StoredInstance) -> tuple[str, ...]:
 
 def _choose(ranges: Sequence[MediaRange], offered: Sequence[str]) -> tuple[str, bool]:
     """Media type, and whether it was asked for as parts. Raises Problem 406."""
-    offers = [Offer(media_type) for media_type in offered] + [Offer(one, multipart=True) for one in offered]
-    choice = negotiate(ranges, offers)
+    choice = negotiate(ranges, _offers(tuple(offered)))
     if choice is None:
         raise not_acceptable(f"It is rendered as {', '.join(offered)}")
     return choice.media_type, choice.multipart
+
+
+@lru_cache(maxsize=64)
+def _offers(offered: tuple[str, ...]) -> tuple[Offer, ...]:
+    return (
+        *(Offer(media_type) for media_type in offered),
+        *(Offer(media_type, multipart=True) for media_type in offered),
+    )
 
 
 def _with_links(request: Request, how: Rendering) -> Rendering:
@@ -261,11 +293,12 @@ def _with_links(request: Request, how: Rendering) -> Rendering:
     return replace(how, link=base + "/studies/{study}/series/{series}/instances/{instance}/rendered")
 
 
-def _tag(instance: StoredInstance, how: Rendering) -> str:
-    """Weak: another release may make other bytes of the same object."""
+@lru_cache(maxsize=1024)  # images of a series are all wanted alike
+def _key(how: Rendering) -> str:
+    """The same for the same wishes. (Tags made of it are weak: another release may make other bytes.)"""
     key = blake2b(repr(replace(how, annotation=frozenset())).encode(), digest_size=12)
     key.update(",".join(sorted(how.annotation)).encode())
-    return entity_tag(instance.content_hash.hex()[:32], key.hexdigest(), weak=True)
+    return key.hexdigest()
 
 
 _FRAMES = INSTANCE + "/frames/{frames}"

@@ -143,7 +143,8 @@ def entity_tag(*parts: object, weak: bool = False) -> str:
 
 def validators(tag: str, changed_at: int, now: int) -> dict[str, str]:
     """The headers by which a client may ask again. `changed_at`, `now` in microseconds since 1970."""
-    headers = {"ETag": tag, "Vary": "Accept, Accept-Encoding"}
+    # kept by the client alone, which asks each time whether it may still show it
+    headers = {"ETag": tag, "Vary": "Accept, Accept-Encoding", "Cache-Control": "private, no-cache"}
     if changed_at and now - changed_at > _YOUNG:
         headers["Last-Modified"] = formatdate(changed_at // 1_000_000, usegmt=True)
     return headers

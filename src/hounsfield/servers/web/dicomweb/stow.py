@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -20,8 +20,11 @@ from hounsfield.domain.errors import StorageFullError
 from hounsfield.domain.events import Event, Subjects
 from hounsfield.domain.identify import Refusal
 from hounsfield.domain.ids import is_tolerated_uid
+from hounsfield.domain.names import name_key
+from hounsfield.domain.query import Level, Query, Single
 from hounsfield.domain.stored import Origin
-from hounsfield.domain.study import ObjectKeys
+from hounsfield.domain.study import ObjectKeys, Patient
+from hounsfield.ports.database import Transaction
 from hounsfield.servers.web import web as the_web
 from hounsfield.servers.web.dicomweb.asking import ROOT, accepted, not_acceptable
 from hounsfield.servers.web.dicomweb.stow_answer import answer, status_of
@@ -125,11 +128,12 @@ class _Intake:
         if not self.part.write(data, self.flow.open):
             await self.flow.wait()
 
-    async def end(self) -> None:
+    async def end(self, *, last: bool = False) -> None:
+        """`last`: nothing comes behind it."""
         part, self.part = self.part, None
         assert part is not None
         if isinstance(part, Part) and not self.asks_database:
-            part.end()
+            part.end(alone=last and not self.upload.open and self.web.uploads == 1)
         else:
             await self.web.beside_loop(part.end)
 
@@ -162,14 +166,16 @@ async def _store(request: Request) -> Response:
     upload = Upload(web.store, origin, lambda keys: _refusal(web, scope, study, keys), room.open)
     base = f"{service}{request.url.path.removeprefix(ROOT)}/"
     tracing.begin_bringing(origin.association, "upload")
+    web.uploads += 1
     try:
-        with BulkUpload(web.settings.data / "uploads", base, web.threads, lambda: _room_left(web)) as bulk:
+        with BulkUpload(web.settings.data / "uploads", base, web.threads, web.room_left) as bulk:
             intake = _Intake(web, upload, bulk, room, not scope.unlimited, root_type)
             trouble = await _read(request, intake, content_type)
             if trouble is None and bulk.metadata:
                 await web.beside_loop(bulk.hand_over, upload)
         await _settled(upload, room)
     finally:
+        web.uploads -= 1
         tracing.end_bringing(origin.association, {"dicom.objects": len(upload.fates)})
     _note_refused(request, upload)
     if trouble is not None:
@@ -233,11 +239,27 @@ def _refusal(web: the_web.Web, scope: Scope, study: str, keys: ObjectKeys) -> Re
             allowed = tx.index.study_seen(own, scope)
         else:
             allowed = scope.sees(own, scope.sites or ())
+            if allowed and _would_reveal(tx, scope, keys.patient):
+                return Refusal(NOT_AUTHORIZED, "its Patient ID is of another patient here; give an issuer")
     return None if allowed else Refusal(NOT_AUTHORIZED, "this study is not for you to add to")
 
 
-def _room_left(web: the_web.Web) -> int:
-    return web.blobs.free_bytes() - (web.settings.min_free << 20)
+def _would_reveal(tx: Transaction, scope: Scope, patient: Patient) -> bool:
+    """Whether a study of this patient would show what is kept of one whom the principal does not see: studies
+    with the same Patient ID and issuer are of one patient, who is called as in the first."""
+    if not patient.patient_id:
+        return False
+    wanted = frozenset({"PatientName", "PatientBirthDate", "IssuerOfPatientID"})
+    query = Query(Level.PATIENT, {"PatientID": Single(patient.patient_id)}, wanted)
+    for row in tx.index.search(query):
+        if row["IssuerOfPatientID"] != patient.issuer:
+            continue
+        told = name_key(patient.name), patient.birth_date
+        if told == (name_key(row["PatientName"]), row["PatientBirthDate"]):
+            continue
+        seen = tx.index.search(replace(query, scope=scope))
+        return not any(one["IssuerOfPatientID"] == patient.issuer for one in seen)
+    return False
 
 
 async def _read(request: Request, intake: _Intake, content_type: str) -> Problem | None:
@@ -269,13 +291,14 @@ async def _read_related(request: Request, intake: _Intake, content_type: str) ->
     async for chunk in request.stream():
         if not chunk:
             continue
-        for event in reader.feed(chunk):
+        events = reader.feed(chunk)
+        for event in events:
             if isinstance(event, PartData):
                 await intake.write(event.data)
             elif isinstance(event, PartBegin):
                 await intake.begin(event.content_type, event.location)
             elif isinstance(event, PartEnd):
-                await intake.end()
+                await intake.end(last=reader.ended and event is events[-1])
     reader.finish()
 
 
@@ -286,17 +309,16 @@ async def _read_single(request: Request, intake: _Intake) -> None:
                 await intake.begin(intake.root_type, "")
             await intake.write(chunk)
     if intake.part is not None:
-        await intake.end()
+        await intake.end(last=True)
 
 
 async def _settled(upload: Upload, room: _Gate) -> None:
     """Wait until every object is durable or refused and, for a while, until it is in the index."""
     while upload.open:
         await room.wait()
-    upload.store.rounds.barrier()  # only so that the index does not wait for others
-    waiting = [asyncio.wrap_future(future) for future in upload.waiting() if not future.done()]
-    if waiting:
-        await asyncio.wait(waiting, timeout=INDEX_SECONDS)
+    entered = upload.store.rounds.barrier()
+    if entered is not None and upload.waiting():
+        await asyncio.wait([asyncio.wrap_future(entered)], timeout=INDEX_SECONDS)
     upload.settle(all_of_them=True)
 
 

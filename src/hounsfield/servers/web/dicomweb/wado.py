@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from hounsfield.domain.access import Permission
 from hounsfield.domain.errors import UnreadableError
+from hounsfield.domain.ids import is_tolerated_uid
 from hounsfield.domain.study import StoredInstance
 from hounsfield.ports.blobs import Piece
 from hounsfield.servers.web import web as the_web
@@ -117,7 +118,7 @@ async def answer(request: Request, objects: Objects, changed_at: int, *, multipa
         first, _ = objects[0]
         size = sum(instance.location.length for instance, _ in objects)
         accessed(request, first.study_instance_uid, "instance", len(objects), size)
-    outgoing = Outgoing(web.data_sets, web.transcoder, tell_of_damage(web), pixel_turns(request))
+    outgoing = Outgoing(web.data_sets, web.transcoder, tell_of_damage(web), pixel_turns(request), web.scratch)
     if not multipart:
         return await _single(request, outgoing, *objects[0], headers)
     boundary = uuid.uuid4().hex
@@ -148,7 +149,8 @@ def _tag(objects: Objects, multipart: bool) -> str:
 
 
 def _media_type(syntax: str) -> str:
-    return f"{DICOM}; transfer-syntax={syntax}"
+    # what was kept before such were refused may have one that is none
+    return f"{DICOM}; transfer-syntax={syntax}" if is_tolerated_uid(syntax) else DICOM
 
 
 async def _parts(

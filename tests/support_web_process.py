@@ -61,27 +61,24 @@ class WebProcess(Archive):
         return psutil.Process(self.processes["web-1"].pid)
 
     def tree(self) -> int:
-        """Resident bytes of the process and of those that it started, without what files in the page cache
-        lend to it."""
-        total = 0
-        for process in (self.web, *self.web.children(recursive=True)):
-            try:
-                memory = process.memory_info()
-            except psutil.NoSuchProcess:
-                continue
-            total += memory.rss - memory.shared
-        return total
+        """Resident bytes of the process and of those that it started."""
+        return self.alone() + sum(map(_resident, self.web.children(recursive=True)))
+
+    def alone(self) -> int:
+        """Of the process that answers, without those that decode."""
+        return _resident(self.web)
 
     @contextmanager
-    def growth(self) -> Iterator[Growth]:
-        """How much more memory it takes at its peak within the block than before."""
-        before = self.tree()
+    def growth(self, *, alone: bool = False) -> Iterator[Growth]:
+        """How much more memory it takes at its peak within the block than before: `tree`, or `alone`."""
+        measure = self.alone if alone else self.tree
+        before = measure()
         growth = Growth()
         over = threading.Event()
 
         def watch() -> None:
             while not over.wait(LOOK_SECONDS):
-                growth.bytes = max(growth.bytes, self.tree() - before)
+                growth.bytes = max(growth.bytes, measure() - before)
                 growth.looks += 1
 
         thread = threading.Thread(target=watch)
@@ -99,3 +96,12 @@ class Growth:
     def __init__(self) -> None:
         self.bytes = 0
         self.looks = 0
+
+
+def _resident(process: psutil.Process) -> int:
+    """Bytes, without what files in the page cache lend to it; none where it has ended."""
+    try:
+        memory = process.memory_info()
+    except psutil.NoSuchProcess:
+        return 0
+    return int(memory.rss - memory.shared)

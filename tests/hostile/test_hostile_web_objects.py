@@ -56,8 +56,10 @@ def test_odd_data_sets(client: httpx.Client, what: str, syntax: str) -> None:
     uid = new_uid()
     data = ODD[what](uid)
     data = deflated(data) if syntax == DEFLATED else data
-    if not refused(stow(client, [part10(uid, data, syntax)])):
-        asked_in_every_way(client, uid, data)
+    answer = stow(client, [part10(uid, data, syntax)])
+    if not refused(answer):
+        (kept,) = referenced(answer.json())
+        asked_in_every_way(client, kept, data)
 
 
 @pytest.mark.parametrize("what", NEVER_ENDING)

@@ -11,12 +11,12 @@ import httpx
 import pydicom
 import pytest
 
-from support_hostile import CT, data_set
+from support_hostile import CT
 from support_hostile_web import part10, unimpressed
 from support_rendering import document_set, explicit
 from support_stow import JSON, STUDIES, new_uid, stow
 from support_stow import related as upload
-from support_wado import DICOM, OCTETS, address, data_set_of
+from support_wado import OCTETS, address
 from support_web_process import WebProcess
 
 
@@ -133,12 +133,3 @@ def test_addresses_in_metadata_are_asked_by_nobody(client: httpx.Client, web: We
                 assert "root:" not in answer.text
         with pytest.raises(TimeoutError):
             listener.accept()
-
-
-def test_what_was_kept_before_is_unharmed(client: httpx.Client) -> None:
-    """After all of the above."""
-    study = new_uid()
-    file = part10(f"{study}.1.1", data_set(f"{study}.1.1", study=study, series=f"{study}.1"))
-    assert stow(client, [file]).status_code == 200
-    answer = client.get(address(study, f"{study}.1", f"{study}.1.1").instance, headers={"Accept": DICOM})
-    assert data_set_of(answer.content) == data_set_of(file)

@@ -20,14 +20,16 @@ from hounsfield.wire.dicomfile.transfer_syntaxes import DEFLATED_LE
 
 #: Larger single frames are not decoded: decoders need several times their size.
 LARGEST_FRAME = 1 << 29
+#: Nor are larger data sets inflated: one byte may become a thousand, and what is large is seldom deflated.
+LARGEST_INFLATED = 1 << 28
 _CHUNK = 1 << 20
 
 
 def convert(data: bytes, source: str, target: str, largest: int) -> Iterator[Buffer]:
-    """The data set in pieces. `largest`: bytes of pixels, or of an inflated data set, beyond which it is
-    refused. Raises UnreadableError."""
+    """The data set in pieces. `largest`: bytes of pixels beyond which it is refused. Raises
+    UnreadableError."""
     if source == DEFLATED_LE:
-        data = inflated(data, largest)
+        data = inflated(data, min(largest, LARGEST_INFLATED))
     decode = _decoding(source, largest) if source in CODINGS else None
     compress = _compression(target, largest) if target in CODINGS else None
     from_, to = encoding_of(source), encoding_of(target)

@@ -40,7 +40,7 @@ _TARGETS = {
     **dict.fromkeys(CODINGS, _FROM_COMPRESSED),
 }
 
-#: Bytes of decoded pixels, or of an inflated data set, beyond which an object is not converted.
+#: Bytes of decoded pixels beyond which an object is not converted.
 LARGEST_DECODED = 2 << 30
 #: Seconds for any conversion, and one more for so many bytes.
 SECONDS, BYTES_A_SECOND = 60, 1 << 20

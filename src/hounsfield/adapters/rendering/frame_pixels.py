@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hounsfield.adapters.pixel_conversion import LARGEST_FRAME, inflated
+from hounsfield.adapters.pixel_conversion import LARGEST_FRAME, LARGEST_INFLATED, inflated
 from hounsfield.adapters.pixel_data_set import DataSet
 from hounsfield.adapters.pixel_decoding import as_decoded, decoder
 from hounsfield.adapters.pixel_streams import CODINGS, DEFLATED, JPEG, UNCOMPRESSED
@@ -27,8 +27,6 @@ from hounsfield.wire.dicomfile.transfer_syntaxes import DEFLATED_LE
 
 #: Pixels of one frame that is rendered: several times its bytes are needed on the way.
 LARGEST_PIXELS = 1 << 27
-#: Bytes of an inflated data set.
-LARGEST_INFLATED = 1 << 30
 #: Seconds of the processor for decoding any frame, and cells decoded in one more: the slowest decoder does
 #: several times as many.
 _SECONDS, _CELLS_A_SECOND = 2.0, 1 << 20

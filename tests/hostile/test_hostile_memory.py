@@ -3,6 +3,7 @@ archive no memory."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -121,7 +122,11 @@ def test_one_user_s_crowd_of_renderings_leaves_turns_for_others(
             go_on.wait(60)
         return render(data_set, syntax, how)
 
+    async def waits_here(data_set: Piece, syntax: str, how: Rendering) -> bytes:
+        return await asyncio.to_thread(waits, bytes(data_set), syntax, how)
+
     monkeypatch.setattr(archive.web.renderer, "render", waits)
+    monkeypatch.setattr(archive.web.renderer, "render_here", waits_here)
     token = archive.account("other", Role.RADIOLOGIST)
 
     def asks(number: int) -> int:

@@ -169,7 +169,8 @@ class _Recovery:
                 self._enter([replace(arrival, quarantine=QuarantineReason.NOT_ENTERED)], in_words(error))
             except PASSING:
                 raise
-            except Exception:
+            except Exception as again:
+                log.error("nor could it be held in quarantine; its file is set aside", exc_info=again)
                 self._set_aside(one, error)
 
     def _set_aside(self, one: Replayed, error: Exception) -> None:
